@@ -1,0 +1,1 @@
+//! Keys, ciphers, key derivation.

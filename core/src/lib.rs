@@ -1,0 +1,24 @@
+//! The engine of strongroom: protects trees of entries in encrypted, deduplicated repositories
+//! on any storage, and proves that they come back.
+//!
+//! Modules are declared in layer order; each imports only what is declared above it. Layers 1 to
+//! 3 do no I/O and know neither tokio, environment nor the real clock: bytes in, bytes out.
+
+// 1 ground
+pub mod error;
+pub mod id;
+pub mod monitor;
+pub mod runtime;
+
+// 2 bytes
+pub mod chunker;
+pub mod compress;
+pub mod crypto;
+
+// 3 formats
+pub mod entry;
+pub mod format;
+
+// 4 doors
+pub mod source;
+pub mod target;

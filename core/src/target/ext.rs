@@ -1,0 +1,1 @@
+//! Conveniences for callers of targets; never implemented by backends.

@@ -1,0 +1,1 @@
+//! Wrappers that add one behaviour each to any target.

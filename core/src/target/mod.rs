@@ -1,0 +1,150 @@
+//! The door to storage: what a place for bytes must be able to do.
+//!
+//! Backends import only this module. It knows nothing of snapshots, packs, keys or retry policy;
+//! retry, limits, metrics and the like are [`layers`] around any target.
+
+mod error;
+mod ext;
+mod key;
+mod memory;
+mod payload;
+
+pub mod conformance;
+pub mod layers;
+
+use std::{fmt, sync::Arc};
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use futures::stream::BoxStream;
+
+pub use self::{
+    error::{Operation, TargetError, TargetErrorKind, TargetResult},
+    
+    key::{InvalidKey, KeyPrefix, ObjectKey},
+    
+    payload::{Payload, PayloadStream},
+};
+
+/// A place that keeps named, immutable-once-written objects.
+///
+/// Implement these six calls and run [`conformance::run`] to become a backend. Every call is
+/// safe to run many times at once. Conveniences for callers live in [`TargetExt`].
+///
+/// `Display` names the place for people (a URL without secrets).
+#[async_trait]
+pub trait BackupTarget: fmt::Debug + fmt::Display + Send + Sync + 'static {
+    /// Stores `payload` under `key`, whole or not at all, and durable when the call returns.
+    ///
+    /// With [`PutMode::Create`] the storage itself decides, atomically, that exactly one of many
+    /// creators wins; the others get [`TargetErrorKind::AlreadyExists`] and the object stays as
+    /// the winner wrote it. A lost answer is resolved by reading the object back: our own
+    /// success is never reported as `AlreadyExists`. [`PutMode::Replace`] overwrites: readers see
+    /// the old object or the new one, never a mixture.
+    async fn put(&self, key: &ObjectKey, payload: Payload, mode: PutMode) -> TargetResult<()>;
+
+    /// Reads the object, or the part of it that `range` names.
+    ///
+    /// A range that reaches past the end is cut there; one that starts at or past the end gives
+    /// no bytes. A missing object is [`TargetErrorKind::NotFound`] for every range. Fewer bytes
+    /// than that are an error of the backend, never returned.
+    async fn get(&self, key: &ObjectKey, range: ByteRange) -> TargetResult<Bytes>;
+
+    /// Size and time of one object.
+    async fn head(&self, key: &ObjectKey) -> TargetResult<ObjectMeta>;
+
+    /// All objects under `prefix` in no promised order, each once.
+    ///
+    /// Objects that exist for the whole listing are listed; an object whose `put` has returned
+    /// before the listing starts is listed. Names that are not valid keys (temporary files,
+    /// objects of other programs) are left out.
+    fn list(&self, prefix: &KeyPrefix) -> BoxStream<'_, TargetResult<ObjectMeta>>;
+
+    /// Removes the object; a missing object is success.
+    async fn delete(&self, key: &ObjectKey) -> TargetResult<()>;
+
+    /// What this target can do, and how much room it has left.
+    async fn capabilities(&self) -> TargetResult<Capabilities>;
+}
+
+/// A shared target of any kind.
+pub type SharedTarget = Arc<dyn BackupTarget>;
+
+#[async_trait]
+impl<T: BackupTarget + ?Sized> BackupTarget for Arc<T> {
+    async fn put(&self, key: &ObjectKey, payload: Payload, mode: PutMode) -> TargetResult<()> {
+        (**self).put(key, payload, mode).await
+    }
+    async fn get(&self, key: &ObjectKey, range: ByteRange) -> TargetResult<Bytes> {
+        (**self).get(key, range).await
+    }
+    async fn head(&self, key: &ObjectKey) -> TargetResult<ObjectMeta> {
+        (**self).head(key).await
+    }
+    fn list(&self, prefix: &KeyPrefix) -> BoxStream<'_, TargetResult<ObjectMeta>> {
+        (**self).list(prefix)
+    }
+    async fn delete(&self, key: &ObjectKey) -> TargetResult<()> {
+        (**self).delete(key).await
+    }
+    async fn capabilities(&self) -> TargetResult<Capabilities> {
+        (**self).capabilities().await
+    }
+}
+
+/// What `put` does when the key exists.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum PutMode {
+    /// Fail with [`TargetErrorKind::AlreadyExists`].
+    Create,
+    /// Overwrite atomically.
+    Replace,
+}
+
+/// The part of an object to read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum ByteRange {
+    /// All of it.
+    Full,
+    /// `length` bytes from `offset` on, cut at the end of the object.
+    From {
+        /// First byte.
+        offset: u64,
+        /// How many bytes at most.
+        length: u64,
+    },
+}
+
+/// One object, as listed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ObjectMeta {
+    /// Its key.
+    pub key: ObjectKey,
+    /// Its size in bytes.
+    pub size_bytes: u64,
+    /// When the storage says that it was last written: milliseconds since 1970, by the
+    /// storage's clock. For display and for fencing only.
+    pub modified_ms: Option<i64>,
+}
+
+/// What a target can do, with limits.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Capabilities {
+    /// True if [`PutMode::Create`] is decided atomically by the storage.
+    pub atomic_create: bool,
+    /// How many transfers at once are worth while.
+    pub concurrency: usize,
+    /// The largest object that `put` takes, if there is a limit.
+    pub object_bytes_max: Option<u64>,
+    /// Room left, where the storage tells.
+    pub space: Option<Space>,
+}
+
+/// Room on a storage, in bytes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Space {
+    /// Size of the storage.
+    pub total_bytes: u64,
+    /// What we may still write.
+    pub available_bytes: u64,
+}
