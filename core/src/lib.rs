@@ -16,6 +16,7 @@ pub mod compress;
 pub mod crypto;
 
 // 3 formats
+pub mod packset;
 pub mod entry;
 pub mod format;
 

@@ -3,76 +3,89 @@
 //! Opening and creating; the list of snapshots; reading what snapshots hold. Knows nothing of
 //! what operations do with it, and of no backend.
 
+pub mod layout;
+pub mod packs;
+
+mod credential;
+mod open;
 mod selector;
 mod snapshot;
+mod table;
 
-use crate::{
-    crypto::KdfCost, error::Result, format::descriptor::Settings, format::slot::RecoveryKey,
-    id::RepositoryId, runtime::Runtime, target::SharedTarget,
-};
-use zeroize::Zeroizing;
+use std::{fmt, sync::Arc};
 
+use self::packs::PackReader;
 pub use self::{
+    credential::Credential,
+    open::InitOptions,
     selector::Selector,
-    snapshot::{Snapshot, SnapshotKind, SnapshotList, SnapshotTotals},
+    snapshot::{Snapshot, SnapshotKind, SnapshotList},
+    table::{LoadedPage, Table, pieces_of},
 };
-
-/// What opens a repository.
-#[derive(Clone)]
-pub enum Credential {
-    /// A password, as the user typed it.
-    Password(Zeroizing<Vec<u8>>),
-    /// The recovery key that `init` printed.
-    RecoveryKey(RecoveryKey),
-}
-
-/// How a new repository is made.
-#[derive(Debug, Clone, Default)]
-pub struct InitOptions {
-    /// Cost of deriving a key from the password.
-    pub kdf: KdfCost,
-    /// Chunking, packs, compression.
-    pub settings: Settings,
-}
+use crate::{
+    crypto::KeyRing,
+    format::{descriptor::Settings, page::TableRoot},
+    id::RepositoryId,
+    runtime::Runtime,
+    target::SharedTarget,
+};
 
 /// An open repository; cheap to clone, usable from many tasks.
 #[derive(Clone)]
-pub struct Repository {}
+pub struct Repository(Arc<Inner>);
+
+struct Inner {
+    target: SharedTarget,
+    runtime: Runtime,
+    keys: KeyRing,
+    settings: Settings,
+    packs: Arc<PackReader>,
+}
 
 impl Repository {
-    /// Creates a repository in an empty place. Returns it with its recovery key, which is shown
-    /// once and never stored.
-    ///
-    /// # Errors
-    /// `AlreadyExists` if there is one; whatever the target reports.
-    pub async fn init(
-        target: SharedTarget,
-        runtime: Runtime,
-        password: &Zeroizing<Vec<u8>>,
-        options: &InitOptions,
-    ) -> Result<(Self, RecoveryKey)> {
-        todo!()
-    }
-
-    /// Opens the repository at `target`.
-    ///
-    /// # Errors
-    /// `NoRepository`, `WrongKey`, `Unsupported` (newer format), `Damaged`, or the target's.
-    pub async fn open(
-        target: SharedTarget,
-        runtime: Runtime,
-        credential: &Credential,
-    ) -> Result<Self> {
-        todo!()
+    fn new(target: SharedTarget, runtime: Runtime, keys: KeyRing, settings: Settings) -> Self {
+        let packs = Arc::new(PackReader::new(target.clone(), keys.clone()));
+        Self(Arc::new(Inner { target, runtime, keys, settings, packs }))
     }
 
     /// Which repository this is.
     pub fn id(&self) -> RepositoryId {
-        todo!()
+        self.0.keys.repository()
     }
 
-    /// All snapshots, oldest first, and what was wrong with those that could not be read.
-    pub async fn snapshots(&self) -> Result<SnapshotList> {
-        todo!()
+    /// Where it is.
+    pub fn target(&self) -> &SharedTarget {
+        &self.0.target
+    }
+
+    /// Clock and randomness.
+    pub fn runtime(&self) -> &Runtime {
+        &self.0.runtime
+    }
+
+    /// Chunking, packs, compression.
+    pub fn settings(&self) -> &Settings {
+        &self.0.settings
+    }
+
+    /// Its keys.
+    pub(crate) fn keys(&self) -> &KeyRing {
+        &self.0.keys
+    }
+
+    /// Reads packs.
+    pub(crate) fn packs(&self) -> &Arc<PackReader> {
+        &self.0.packs
+    }
+
+    /// The table that begins at `root`.
+    pub fn table(&self, root: &TableRoot) -> Table {
+        Table::new(self.0.packs.clone(), root.clone())
+    }
+}
+
+impl fmt::Debug for Repository {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Repository({} at {})", self.id(), self.0.target)
     }
 }

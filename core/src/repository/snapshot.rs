@@ -20,19 +20,6 @@ pub enum SnapshotKind {
     Differential,
 }
 
-/// What a snapshot holds, counted.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, serde::Serialize)]
-pub struct SnapshotTotals {
-    /// Regular files.
-    pub files: u64,
-    /// Directories.
-    pub dirs: u64,
-    /// Links, pipes, sockets, devices.
-    pub others: u64,
-    /// Lengths of all files.
-    pub bytes: u64,
-}
-
 /// A committed snapshot.
 #[derive(Debug, Clone)]
 pub struct Snapshot {
@@ -58,13 +45,11 @@ pub struct Snapshot {
     pub client: ClientId,
     /// Per-client sequence number, from 1.
     pub sequence: u64,
-    /// What it holds.
-    pub totals: SnapshotTotals,
     /// How many source items could not be read.
     pub unreadable: u64,
     /// Bytes that this snapshot added to the repository.
     pub added_bytes: u64,
-    /// Where its table begins.
+    /// Where its table begins, and what it holds, counted.
     pub root: TableRoot,
 }
 
