@@ -1,1 +1,15 @@
-//! Bytes of every stored object.
+//! Bytes of every stored object, and the way back: no I/O, no clock, no tokio.
+//!
+//! `docs/format.md` is the normative text of what these modules write and accept. Whatever they
+//! read is taken for hostile: lengths are bounded before anything is allocated, and nothing that
+//! fails its authentication is returned.
+
+pub mod descriptor;
+pub mod object;
+pub mod pack;
+pub mod record;
+pub mod slot;
+pub mod stream;
+#[cfg(test)]
+mod testing;
+mod wire;
