@@ -91,7 +91,7 @@ impl IndexSource {
         let read = async {
             let bytes = self.repository.target().get(&layout::key(&name)?, ByteRange::Full).await?;
             let keys = self.repository.keys();
-            index::decode(&record::open(keys, ObjectType::Index, &name, &bytes)?)
+            index::decode(&record::open(keys, ObjectType::IndexSegment, &name, &bytes)?)
         };
         match read.await {
             Err(error) if matches!(error.kind(), ErrorKind::Damaged | ErrorKind::NotFound) => {

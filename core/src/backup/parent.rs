@@ -96,8 +96,8 @@ pub(super) enum Before {
     Nothing,
     /// The same, unchanged: its place.
     Same(Arc<ParentPage>, usize),
-    /// Something that changed; true if it was of the same kind.
-    Changed(bool),
+    /// Something that changed.
+    Changed,
 }
 
 impl ParentCursor {
@@ -127,7 +127,7 @@ impl ParentCursor {
                     let before = if self.is_unchanged(entry, stat) {
                         Before::Same(page.clone(), self.index)
                     } else {
-                        Before::Changed(entry.stat.kind == stat.kind)
+                        Before::Changed
                     };
                     self.index += 1;
                     return Ok(before);

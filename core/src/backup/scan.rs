@@ -129,7 +129,7 @@ impl Scanner {
                 self.changes(found.stat.kind).new += 1;
                 self.fresh(path, folder, found)
             }
-            Before::Changed(_) => {
+            Before::Changed => {
                 self.changes(found.stat.kind).changed += 1;
                 self.fresh(path, folder, found)
             }

@@ -58,12 +58,14 @@ impl Uploader {
     pub(super) async fn run(&mut self, mut finished: mpsc::Receiver<FinishedPack>) -> Result<()> {
         let capabilities = self.repository.target().capabilities().await?;
         let at_once = capabilities.concurrency.clamp(1, UPLOADS_MAX);
+        let repository = self.repository.clone();
+        let is_dry_run = self.is_dry_run;
         let mut uploads = FuturesUnordered::new();
         let mut is_open = true;
         while is_open || !uploads.is_empty() {
             tokio::select! {
                 pack = finished.recv(), if is_open && uploads.len() < at_once => match pack {
-                    Some(pack) => uploads.push(store(&self.repository, self.is_dry_run, pack)),
+                    Some(pack) => uploads.push(store(&repository, is_dry_run, pack)),
                     None => is_open = false,
                 },
                 Some(stored) = uploads.next() => {
@@ -102,7 +104,7 @@ impl Uploader {
         let runtime = self.repository.runtime();
         let keys = self.repository.keys();
         let randomness = &*runtime.randomness;
-        let sealed = record::seal(keys, ObjectType::Index, &name, &content, randomness)?;
+        let sealed = record::seal(keys, ObjectType::IndexSegment, &name, &content, randomness)?;
         let hash = *blake3::hash(&sealed).as_bytes();
         let size_bytes = sealed.len() as u64;
         if !self.is_dry_run {

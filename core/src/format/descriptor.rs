@@ -62,7 +62,7 @@ impl Settings {
     pub fn new(created: Timestamp) -> Self {
         Self {
             chunking: ChunkParams::default(),
-            pack_target_bytes: 32 << 20,
+            pack_target_bytes: 16 << 20,
             compression: Compression::default(),
             created,
             label: None,

@@ -4,10 +4,15 @@
 //! read is taken for hostile: lengths are bounded before anything is allocated, and nothing that
 //! fails its authentication is returned.
 
+pub(crate) mod cbor;
+pub mod commit;
 pub mod descriptor;
+pub mod index;
 pub mod object;
 pub mod pack;
+pub mod page;
 pub mod record;
+pub mod session;
 pub mod slot;
 pub mod stream;
 #[cfg(test)]
