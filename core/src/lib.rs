@@ -16,9 +16,9 @@ pub mod compress;
 pub mod crypto;
 
 // 3 formats
-pub mod packset;
 pub mod entry;
 pub mod format;
+pub mod packset;
 
 // 4 doors
 pub mod source;
@@ -33,3 +33,6 @@ pub mod backup;
 pub mod look;
 pub mod restore;
 pub mod verify;
+
+#[cfg(test)]
+mod testing;
