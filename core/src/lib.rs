@@ -22,3 +22,4 @@ pub mod format;
 // 4 doors
 pub mod source;
 pub mod target;
+pub mod encrypted;
