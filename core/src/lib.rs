@@ -23,6 +23,7 @@ pub mod packset;
 // 4 doors
 pub mod source;
 pub mod target;
+pub mod encrypted;
 pub mod tasks;
 
 // 5 repository
