@@ -46,6 +46,34 @@ type Cause = Box<dyn std::error::Error + Send + Sync>;
 /// A target whose objects are encrypted streams.
 ///
 /// For objects outside a repository, make the keys with [`KeyRing::standalone`].
+///
+/// # Examples
+/// ```
+/// use bytes::Bytes;
+/// use futures::{StreamExt, stream};
+/// use strongroom_core::{
+///     crypto::{KeyRing, MasterKey},
+///     encrypted::EncryptedTarget,
+///     error::Result,
+///     target::{BackupTarget, ObjectKey, PutMode},
+/// };
+///
+/// async fn there_and_back(target: impl BackupTarget, key_file: [u8; 32]) -> Result<()> {
+///     let keys = KeyRing::standalone(MasterKey::from_bytes(key_file));
+///     let door = EncryptedTarget::new(target, keys);
+///     let key: ObjectKey = "letters/first".parse().expect("a valid key");
+///
+///     let pieces = ["dear ", "reader"].map(|piece| Ok::<_, std::io::Error>(Bytes::from(piece)));
+///     door.put_stream(&key, stream::iter(pieces), PutMode::Create).await?;
+///
+///     let mut content = door.get_stream(&key).await?;
+///     while let Some(piece) = content.next().await {
+///         let authentic: Bytes = piece?;
+///         assert_eq!(authentic, "dear reader");
+///     }
+///     Ok(())
+/// }
+/// ```
 #[derive(Clone)]
 pub struct EncryptedTarget {
     target: SharedTarget,

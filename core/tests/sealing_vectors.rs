@@ -1,6 +1,8 @@
 //! The vectors of the independent reference (`integration-tests/reference/sealing.py vectors`):
 //! the engine writes the same bytes and opens them.
 
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
 use bytes::Bytes;
 use serde_json::Value;
 use strongroom_core::{

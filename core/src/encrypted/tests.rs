@@ -177,12 +177,12 @@ async fn memory_does_not_grow_with_the_pieces_of_the_source() {
 #[tokio::test]
 async fn truncated_objects_never_end_cleanly() {
     let (shelf, door) = door(1);
-    let (key, plain) = (key("x"), content(10 << 20));
+    let (key, plain) = (key("x"), content((8 << 20) + 100_000));
     put(&door, &key, &plain, 1 << 20).await.unwrap();
     let whole = shelf.object(&key).unwrap();
-    let frame_edges = (0..=160).step_by(20).map(|index| StreamLayout::frame_offset(index) as usize);
+    let frame_edges = [0, 1, 64, 128].map(|index| StreamLayout::frame_offset(index) as usize);
     let read_edges = [READ_BYTES as usize, 2 * READ_BYTES as usize];
-    for edge in frame_edges.chain(read_edges).chain([0, whole.len()]) {
+    for edge in frame_edges.into_iter().chain(read_edges).chain([0, whole.len()]) {
         for length in [edge.saturating_sub(1), edge, edge + 1, edge + 15, edge + 16, edge + 17] {
             if length >= whole.len() {
                 continue;
