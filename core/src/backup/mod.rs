@@ -1,11 +1,37 @@
 //! Backup: from a source to a new snapshot.
+//!
+//! ```text
+//!            jobs                   finished packs
+//! scanner ---------> workers (n) -------------------> uploader ---> target
+//!    |                  | replies          ^
+//!    | items            v                  |
+//!    +------------> table builder ---------+
+//! ```
+//! The scanner walks the source beside the parent's table. Workers read, chunk, hash, compress
+//! and seal; only sealed packs leave them. The builder takes everything in table order. All
+//! channels are bounded, and a failure anywhere closes them all. Last of all comes one commit:
+//! until then nothing of the run is visible, and afterwards all of it.
+
+mod index;
+mod known;
+mod packer;
+mod parent;
+mod pipeline;
+mod reader;
+mod scan;
+mod session;
+mod shared;
+mod table;
+mod upload;
+mod writer;
 
 use std::{sync::Arc, time::Duration};
 
 use crate::{
-    error::Result,
+    compress::Compression,
+    error::{Error, ErrorKind, Result},
     id::{ClientId, SessionId},
-    monitor::{Monitor, Problem},
+    monitor::{Monitor, Phase, Problem},
     repository::{Repository, SnapshotKind},
     runtime::Timestamp,
     source::Source,
@@ -42,8 +68,8 @@ pub struct BackupOptions {
     pub is_dry_run: bool,
     /// Threads that read, chunk, compress and seal; at least 1.
     pub workers: usize,
-    /// zstd level instead of the repository's.
-    pub compression_level: Option<i32>,
+    /// Compression instead of the repository's.
+    pub compression: Option<Compression>,
 }
 
 /// What a backup did.
@@ -107,5 +133,21 @@ pub async fn backup(
     options: &BackupOptions,
     monitor: Arc<dyn Monitor>,
 ) -> Result<BackupReport> {
-    todo!()
+    if options.workers == 0 {
+        return Err(Error::new(ErrorKind::Invalid, "a backup needs at least one worker"));
+    }
+    let clock = repository.runtime().clock.clone();
+    let began = clock.monotonic();
+    monitor.phase(Phase::Opening);
+    let session = session::Session::begin(repository, &source.roots(), options).await?;
+    monitor.phase(Phase::BackingUp);
+    let outcome = pipeline::run(repository, source.clone(), options, &session, &monitor).await?;
+    let mut report = outcome.report(&session);
+    if !options.is_dry_run {
+        monitor.phase(Phase::Committing);
+        session.commit(repository, &source.roots(), options, &outcome).await?;
+        report.snapshot = Some(session.id());
+    }
+    report.duration = clock.monotonic().saturating_sub(began);
+    Ok(report)
 }

@@ -20,23 +20,21 @@ pub struct IndexedPack {
     /// BLAKE3 of the object; `None` for a pack adopted from an interrupted run, which was not
     /// read back as a whole.
     pub hash: Option<ObjectHash>,
-    /// Length of the sealed directory: tells where the segments begin.
-    pub directory_bytes: u32,
     /// What is in it.
     pub directory: Directory,
 }
 
 /// The segment as bytes, before sealing: an array of
-/// `[session, counter, salt, size, hash or empty, sealed directory length, directory]`.
+/// `[session, counter, salt, size, hash or empty, directory]`.
 pub fn encode(packs: &[IndexedPack]) -> Vec<u8> {
     cbor::encode_with(|out| {
         out.array(packs.len() as u64)?;
         for row in packs {
             let id = row.pack.id;
-            out.array(7)?.bytes(id.session.as_bytes())?.u32(id.counter)?.bytes(&row.pack.salt)?;
+            out.array(6)?.bytes(id.session.as_bytes())?.u32(id.counter)?.bytes(&row.pack.salt)?;
             out.u64(row.size_bytes)?;
             out.bytes(row.hash.as_ref().map_or(&[], |hash| hash.as_slice()))?;
-            out.u32(row.directory_bytes)?.bytes(&row.directory.encode())?;
+            out.bytes(&row.directory.encode())?;
         }
         Ok(())
     })
@@ -50,7 +48,7 @@ pub fn decode(bytes: &[u8]) -> Result<Vec<IndexedPack>> {
     let mut rows = Vec::new();
     cbor::decode_with(bytes, "index segment", |input| {
         for _ in 0..cbor::array_len(input)? {
-            cbor::array_of(input, 7)?;
+            cbor::array_of(input, 6)?;
             let session = SessionId(cbor::fixed(input)?);
             let id = PackId { session, counter: input.u32()? };
             let pack = PackRef { id, salt: cbor::fixed(input)? };
@@ -59,10 +57,9 @@ pub fn decode(bytes: &[u8]) -> Result<Vec<IndexedPack>> {
                 [] => None,
                 hash => Some(hash.try_into().map_err(|_| cbor::wrong("hash length"))?),
             };
-            let directory_bytes = input.u32()?;
             let directory = Directory::decode(input.bytes()?)
                 .map_err(|_| cbor::wrong("malformed directory"))?;
-            rows.push(IndexedPack { pack, size_bytes, hash, directory_bytes, directory });
+            rows.push(IndexedPack { pack, size_bytes, hash, directory });
         }
         Ok(())
     })?;

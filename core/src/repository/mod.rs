@@ -6,6 +6,7 @@
 pub mod layout;
 pub mod packs;
 
+mod commits;
 mod credential;
 mod open;
 mod selector;
@@ -15,6 +16,7 @@ mod table;
 use std::{fmt, sync::Arc};
 
 use self::packs::PackReader;
+pub(crate) use self::commits::{CommitList, LoadedCommit, MetaListing};
 pub use self::{
     credential::Credential,
     open::InitOptions,

@@ -1,7 +1,10 @@
 //! Reading packs: directories, segments, chunks, each checked before it is given out.
 
-use std::{collections::VecDeque, ops::Range, sync::Mutex};
-use std::sync::Arc;
+use std::{
+    collections::VecDeque,
+    ops::Range,
+    sync::{Arc, Mutex},
+};
 
 use bytes::Bytes;
 
@@ -11,7 +14,7 @@ use crate::{
     crypto::KeyRing,
     entry::{ChunkRef, PackRef},
     error::{Error, ErrorKind, Result},
-    format::pack::{DIRECTORY_READ_BYTES, Directory, Head, PackOpener, SegmentRow},
+    format::pack::{DIRECTORY_READ_BYTES, Directory, PackHead, PackOpener, SegmentRow},
     id::{ChunkId, PackId},
     target::{ByteRange, ObjectKey, SharedTarget, TargetErrorKind},
 };
@@ -36,21 +39,20 @@ impl PackDirectory {
         pack: PackRef,
         opener: PackOpener,
         directory: Directory,
-        segments_start: u64,
     ) -> Self {
-        let mut offsets = Vec::with_capacity(directory.segments.len() + 1);
-        let mut offset = segments_start;
-        offsets.push(offset);
-        for row in &directory.segments {
-            offset += u64::from(row.stored_len);
-            offsets.push(offset);
-        }
+        let mut offsets: Vec<u64> = directory.segment_offsets().collect();
+        offsets.push(directory.pack_bytes());
         Self { pack, opener, directory, offsets }
     }
 
     /// The pack.
     pub fn pack(&self) -> &PackRef {
         &self.pack
+    }
+
+    /// The directory, padding's row included.
+    pub fn directory(&self) -> &Directory {
+        &self.directory
     }
 
     /// All segments in order, padding last.
@@ -160,22 +162,22 @@ impl PackReader {
         expected: Option<&PackRef>,
     ) -> Result<PackDirectory> {
         let key = layout::pack_key(id)?;
-        let mut length = DIRECTORY_READ_BYTES as u64;
+        let mut length = DIRECTORY_READ_BYTES;
         loop {
             let head = self.read(&key, 0, length).await?;
             match PackOpener::from_head(&self.keys, id, &head)? {
-                Head::Opened { opener, directory, segments_start } => {
+                PackHead::Opened { opener, directory } => {
                     let pack = PackRef { id, salt: *opener.salt() };
                     if expected.is_some_and(|expected| *expected != pack) {
                         let why = "is another pack than the one referred to";
                         return Err(Error::damaged(key, why));
                     }
-                    return Ok(PackDirectory::new(pack, opener, directory, segments_start));
+                    return Ok(PackDirectory::new(pack, opener, directory));
                 }
-                Head::Needs { bytes } if (head.len() as u64) < length || bytes <= length => {
+                PackHead::NeedsMore { bytes } if bytes <= length => {
                     return Err(Error::damaged(key, "is shorter than its directory"));
                 }
-                Head::Needs { bytes } => length = bytes,
+                PackHead::NeedsMore { bytes } => length = bytes,
             }
         }
     }

@@ -27,6 +27,8 @@ pub struct Snapshot {
     pub id: SessionId,
     /// The time it stands for: when the backup started, or what the user said.
     pub time: Timestamp,
+    /// When the source began to be read, by the client's clock.
+    pub started: Timestamp,
     /// When the commit was made, by the client's clock.
     pub committed: Timestamp,
     /// Host name.

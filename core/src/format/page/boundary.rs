@@ -1,6 +1,7 @@
 //! Where pages and nodes end: decided by what stands there, so that the same stretch of two
 //! tables is cut the same way whatever comes before it.
 
+use super::NodeRow;
 use crate::entry::{Content, Entry, TreePath};
 
 /// What is being cut.
@@ -75,4 +76,9 @@ pub fn entry_weight(entry: &Entry) -> u64 {
         Content::Listed { lists, .. } => lists.len(),
     };
     80 + (entry.name.len() + xattrs + target) as u64 + 44 * references as u64
+}
+
+/// The weight of a row in a node.
+pub fn row_weight(row: &NodeRow) -> u64 {
+    120 + (row.first.folder.as_bytes().len() + row.first.name.len()) as u64
 }

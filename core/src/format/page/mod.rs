@@ -18,16 +18,14 @@ mod tests;
 use std::cmp::Ordering;
 
 pub use self::{
-    boundary::{Boundary, PageKind},
+    boundary::{Boundary, PageKind, entry_weight, row_weight},
     node::{Counts, Node, NodeRow},
 };
-use super::{
-    cbor::{self, Decoded, Encoded, Out},
-    packset::PackSet,
-};
+use super::cbor::{self, Decoded, Encoded, Out};
 use crate::{
     entry::{ChunkRef, Content, Entry, Piece, TreePath},
     error::Result,
+    packset::PackSet,
 };
 use codec::{PackTable, PackTableReader};
 use minicbor::Decoder;
