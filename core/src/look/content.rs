@@ -43,9 +43,10 @@ pub(super) fn read<'a>(
     entry: &'a Entry,
 ) -> BoxStream<'a, Result<Bytes>> {
     let runs = Runs { packs, pieces: pieces(packs, entry), next: None };
-    stream::try_unfold(runs, |mut runs| async move {
-        Ok(runs.next().await?.map(|run| (run, runs)))
-    })
+    stream::try_unfold(
+        runs,
+        |mut runs| async move { Ok(runs.next().await?.map(|run| (run, runs))) },
+    )
     .map_ok(move |run| fetch(packs, run))
     .try_buffered(RUNS_AHEAD)
     .map_ok(Ready::into_blocks)

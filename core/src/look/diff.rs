@@ -173,11 +173,7 @@ fn one((folder, entry): (TreePath, Entry), is_before: bool) -> DiffItem {
     }
 }
 
-async fn compare(
-    packs: &PackReader,
-    before: &Entry,
-    after: &Entry,
-) -> Result<Option<Difference>> {
+async fn compare(packs: &PackReader, before: &Entry, after: &Entry) -> Result<Option<Difference>> {
     if before.stat.kind != after.stat.kind {
         return Ok(Some(Difference::TypeChanged));
     }
@@ -196,8 +192,10 @@ async fn has_same_content(packs: &PackReader, before: &Entry, after: &Entry) -> 
         return Ok(false);
     }
     match (&before.content, &after.content) {
-        (Content::Inline(old), Content::Inline(new)) => Ok(old.len() == new.len()
-            && old.iter().zip(new).all(|(old, new)| is_same_piece(old, new))),
+        (Content::Inline(old), Content::Inline(new)) => {
+            Ok(old.len() == new.len()
+                && old.iter().zip(new).all(|(old, new)| is_same_piece(old, new)))
+        }
         (Content::Listed { lists: old, .. }, Content::Listed { lists: new, .. })
             if old.iter().map(|list| list.id).eq(new.iter().map(|list| list.id)) =>
         {

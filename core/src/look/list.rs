@@ -65,8 +65,7 @@ pub(super) fn list(
         };
         let is_folder = own.as_ref().is_none_or(|entry| entry.stat.kind == EntryKind::Dir);
         let first = stream::iter(own.map(|entry| Ok((path.clone(), entry))));
-        let below =
-            if is_folder { below(table, path, depth) } else { stream::empty().boxed() };
+        let below = if is_folder { below(table, path, depth) } else { stream::empty().boxed() };
         Ok(first.chain(below))
     })
     .try_flatten()
@@ -76,13 +75,13 @@ pub(super) fn list(
 /// What lies in `top`, without its own entry. A page that begins past the range is not read.
 fn below(table: Table, top: TreePath, depth: Depth) -> BoxStream<'static, Result<Listed>> {
     let start = EntryKey { folder: top.clone(), name: Vec::new() };
-    let (top, last) = (Arc::new(top), depth);
+    let top = Arc::new(top);
     let until = top.clone();
     table
         .rows_from(start)
         .try_take_while(move |(row, _)| {
             let folder = &row.first.folder;
-            future::ready(Ok(*folder <= *until || last.takes(&until, folder)))
+            future::ready(Ok(*folder <= *until || depth.takes(&until, folder)))
         })
         .map_ok(move |(row, _)| {
             let table = table.clone();

@@ -26,7 +26,7 @@ pub(super) struct Counted {
 
 impl Counted {
     /// The target to read through, and the count.
-    pub(super) fn new(inner: SharedTarget) -> (SharedTarget, Arc<AtomicU64>) {
+    pub(super) fn wrap(inner: SharedTarget) -> (SharedTarget, Arc<AtomicU64>) {
         let bytes_read = Arc::new(AtomicU64::new(0));
         (Arc::new(Self { inner, bytes_read: bytes_read.clone() }), bytes_read)
     }

@@ -100,7 +100,12 @@ impl Findings {
     /// `snapshot` needs a damaged part of the pack, for `path` if there is one.
     ///
     /// True if more paths are wanted.
-    pub(super) fn affects(&mut self, pack: PackId, snapshot: SessionId, path: Option<&str>) -> bool {
+    pub(super) fn affects(
+        &mut self,
+        pack: PackId,
+        snapshot: SessionId,
+        path: Option<&str>,
+    ) -> bool {
         let Some(finding) = self.objects.get_mut(&pack_object_name(pack)) else { return false };
         finding.snapshots.insert(snapshot);
         if let Some(path) = path

@@ -50,10 +50,7 @@ fn chunk_refs() -> impl Strategy<Value = ChunkRef> {
 }
 
 fn pieces() -> impl Strategy<Value = Vec<Piece>> {
-    vec(
-        prop_oneof![chunk_refs().prop_map(Piece::Chunk), any::<u64>().prop_map(Piece::Hole)],
-        0..6,
-    )
+    vec(prop_oneof![chunk_refs().prop_map(Piece::Chunk), any::<u64>().prop_map(Piece::Hole)], 0..6)
 }
 
 fn contents() -> impl Strategy<Value = Content> {
@@ -110,10 +107,8 @@ fn entries() -> impl Strategy<Value = Entry> {
 
 fn pages() -> impl Strategy<Value = Page> {
     vec((paths(), entries()), 0..12).prop_map(|rows| {
-        let sorted: BTreeMap<(TreePath, Vec<u8>), Entry> = rows
-            .into_iter()
-            .map(|(folder, entry)| ((folder, entry.name.clone()), entry))
-            .collect();
+        let sorted: BTreeMap<(TreePath, Vec<u8>), Entry> =
+            rows.into_iter().map(|(folder, entry)| ((folder, entry.name.clone()), entry)).collect();
         let mut page = Page::default();
         sorted.into_iter().for_each(|((folder, _), entry)| page.push(&folder, entry));
         page
@@ -235,7 +230,6 @@ proptest! {
             prop_assert!(Node::decode(part).is_err(), "node of {length}");
             prop_assert!(PieceList::decode(part).is_err(), "list of {length}");
         }
-        bytes.iter().chain([&longer]).for_each(drop);
         let long: Vec<u8> = bytes.iter().copied().chain([longer]).collect();
         prop_assert!(Page::decode(&long).is_err());
         prop_assert!(Node::decode(&long).is_err());
@@ -379,18 +373,14 @@ const KEY: [u8; 32] = [7; 32];
 
 /// Items of a folder with made-up weights.
 fn items(label: &str, count: usize) -> Vec<(Vec<u8>, u64)> {
-    (0..count)
-        .map(|i| (format!("{label}-{i}").into_bytes(), 90 + (i as u64 * 37) % 400))
-        .collect()
+    (0..count).map(|i| (format!("{label}-{i}").into_bytes(), 90 + (i as u64 * 37) % 400)).collect()
 }
 
 /// After which items a page ends.
 fn cuts(kind: PageKind, items: &[(Vec<u8>, u64)]) -> Vec<usize> {
     let mut boundary = Boundary::new(&KEY, kind);
     let folder = TreePath::root();
-    (0..items.len())
-        .filter(|i| boundary.ends_after(&folder, &items[*i].0, items[*i].1))
-        .collect()
+    (0..items.len()).filter(|i| boundary.ends_after(&folder, &items[*i].0, items[*i].1)).collect()
 }
 
 #[test]
