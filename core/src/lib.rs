@@ -33,3 +33,6 @@ pub mod backup;
 pub mod look;
 pub mod restore;
 pub mod verify;
+
+#[cfg(test)]
+mod testing;
