@@ -1,33 +1,45 @@
 //! Looking into real snapshots, compared with the tree that was backed up.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, sync::Arc};
 
 use bytes::Bytes;
 use futures::TryStreamExt;
 
 use super::*;
 use crate::{
-    entry::Content,
+    entry::{Content, EntryKind},
     error::ErrorKind,
-    testing::{MemorySource, World, noise, path},
+    testing::{
+        MemorySource,
+        world::{World, noise, path},
+    },
 };
 
 /// A tree of many pages: folders with many small files, one large file, one with holes.
-fn tree() -> MemorySource {
-    let mut source = MemorySource::default();
+fn tree() -> Arc<MemorySource> {
+    let source = MemorySource::default();
     for folder in 0..40 {
         for file in 0..40 {
             let name = format!("many/folder-{folder:02}/file-{file:02}");
-            source.file(&name, format!("{folder} {file}"));
+            source.put(&name, format!("{folder} {file}").into_bytes());
         }
     }
-    source
-        .file("large", noise(1, 700_000))
-        .sparse_file("sparse", 5 << 20, vec![(1 << 20, noise(2, 90_000)), (3 << 20, noise(3, 10))])
-        .file("many.txt", "sorts between many and what is in it")
-        .dir("empty")
-        .symlink("link", "large");
-    source
+    source.put("large", noise(1, 700_000));
+    source.put("many.txt", b"sorts between many and what is in it".to_vec());
+    source.put("sparse", sparse());
+    source.edit("sparse", |node| node.stat.allocated_bytes = 100_000);
+    for (name, kind) in [("empty", EntryKind::Dir), ("device", EntryKind::CharDevice)] {
+        source.put(name, Vec::new());
+        source.edit(name, |node| node.stat.kind = kind);
+    }
+    Arc::new(source)
+}
+
+fn sparse() -> Vec<u8> {
+    let mut content = vec![0; 5 << 20];
+    content[1 << 20..][..90_000].copy_from_slice(&noise(2, 90_000));
+    content[3 << 20..][..10].copy_from_slice(&noise(3, 10));
+    content
 }
 
 async fn listed(world: &World, snapshot: &Snapshot, at: &str, recursive: bool) -> Vec<String> {
@@ -46,7 +58,7 @@ async fn lists_are_ranges_in_table_order() {
     let world = World::new().await;
     let snapshot = world.backup(&tree()).await;
     let root = listed(&world, &snapshot, "", false).await;
-    assert_eq!(root, ["empty", "large", "link", "many", "many.txt", "sparse"]);
+    assert_eq!(root, ["device", "empty", "large", "many", "many.txt", "sparse"]);
     let all = listed(&world, &snapshot, "", true).await;
     assert_eq!(all.len() as u64, snapshot.root.counts.entries());
     assert_eq!(all.len(), 6 + 40 + 1600);
@@ -59,7 +71,7 @@ async fn lists_are_ranges_in_table_order() {
     assert!(below.iter().all(|path| path == "many" || path.starts_with("many/")));
     assert_eq!(listed(&world, &snapshot, "many", false).await.len(), 41);
     assert_eq!(listed(&world, &snapshot, "empty", true).await, ["empty"]);
-    assert_eq!(listed(&world, &snapshot, "link", true).await, ["link"]);
+    assert_eq!(listed(&world, &snapshot, "device", true).await, ["device"]);
 }
 
 #[tokio::test]
@@ -76,7 +88,7 @@ async fn what_is_not_there_is_not_found() {
         assert_eq!(error.object(), Some(missing));
     }
     assert_eq!(entry_at(&world.repository, &snapshot, &path("")).await.unwrap(), None);
-    let empty = world.backup(&MemorySource::default()).await;
+    let empty = world.backup(&Arc::default()).await;
     assert_eq!(listed(&world, &empty, "", true).await, Vec::<String>::new());
 }
 
@@ -94,20 +106,17 @@ async fn every_entry_is_found_and_files_come_back() {
         all.into_iter().map(|(path, entry)| (path.display(), entry)).collect();
     assert!(content(&world, &entries["large"]).await == noise(1, 700_000));
     assert_eq!(content(&world, &entries["many/folder-03/file-09"]).await, b"3 9");
-    let mut sparse = vec![0; 5 << 20];
-    sparse[1 << 20..][..90_000].copy_from_slice(&noise(2, 90_000));
-    sparse[3 << 20..][..10].copy_from_slice(&noise(3, 10));
-    assert!(content(&world, &entries["sparse"]).await == sparse);
-    assert!(content(&world, &entries["link"]).await.is_empty());
+    assert!(content(&world, &entries["sparse"]).await == sparse());
+    assert!(content(&world, &entries["device"]).await.is_empty());
     assert!(content(&world, &entries["many"]).await.is_empty());
 }
 
 #[tokio::test]
 async fn long_lists_of_pieces_are_read() {
     let world = World::new().await;
-    let mut source = MemorySource::default();
+    let source = Arc::new(MemorySource::default());
     let bytes = noise(4, 9 << 20);
-    source.file("huge", bytes.clone());
+    source.put("huge", bytes.clone());
     let snapshot = world.backup(&source).await;
     let entry = entry_at(&world.repository, &snapshot, &path("huge")).await.unwrap().unwrap();
     assert!(matches!(entry.content, Content::Listed { .. }), "the test wants a long list");
@@ -128,21 +137,22 @@ async fn differences(world: &World, before: &Snapshot, after: &Snapshot) -> Vec<
 #[tokio::test]
 async fn differences_are_exactly_what_was_changed() {
     let world = World::new().await;
-    let mut source = tree();
+    let source = tree();
     let before = world.backup(&source).await;
-    source
-        .file("many/folder-20/file-05", "another content")
-        .file("many/folder-20/new", "new")
-        .remove("many/folder-21/file-00")
-        .remove("many/folder-30")
-        .mode("many/folder-31/file-01", 0o600)
-        .symlink("link", "elsewhere")
-        .remove("empty")
-        .file("empty", "now a file");
+    source.put("many/folder-20/file-05", b"another content".to_vec());
+    source.put("many/folder-20/new", b"new".to_vec());
+    source.remove("many/folder-21/file-00");
+    (0..40).for_each(|file| source.remove(&format!("many/folder-30/file-{file:02}")));
+    source.remove("many/folder-30");
+    source.edit("many/folder-31/file-01", |node| {
+        (node.stat.mode, node.stat.ctime.seconds) = (0o600, 2_000);
+    });
+    source.edit("device", |node| (node.stat.device_number, node.stat.ctime.seconds) = (7, 2_000));
+    source.put("empty", b"now a file".to_vec());
     let after = world.backup(&source).await;
     let mut expected = vec![
         ("empty".to_owned(), Difference::TypeChanged),
-        ("link".to_owned(), Difference::ContentChanged),
+        ("device".to_owned(), Difference::ContentChanged),
         ("many/folder-20/file-05".to_owned(), Difference::ContentChanged),
         ("many/folder-20/new".to_owned(), Difference::Added),
         ("many/folder-21/file-00".to_owned(), Difference::Removed),
