@@ -123,9 +123,12 @@ async fn long_lists_of_pieces_are_read() {
     assert!(content(&world, &entry).await == bytes);
 }
 
-async fn differences(world: &World, before: &Snapshot, after: &Snapshot) -> Vec<(String, Difference)> {
-    let items: Vec<DiffItem> =
-        diff(&world.repository, before, after).try_collect().await.unwrap();
+async fn differences(
+    world: &World,
+    before: &Snapshot,
+    after: &Snapshot,
+) -> Vec<(String, Difference)> {
+    let items: Vec<DiffItem> = diff(&world.repository, before, after).try_collect().await.unwrap();
     for item in &items {
         let (has_before, has_after) = (item.before.is_some(), item.after.is_some());
         assert_eq!(has_before, item.difference != Difference::Added);
@@ -159,13 +162,14 @@ async fn differences_are_exactly_what_was_changed() {
         ("many/folder-30".to_owned(), Difference::Removed),
         ("many/folder-31/file-01".to_owned(), Difference::MetadataChanged),
     ];
-    expected.extend((0..40).map(|file| {
-        (format!("many/folder-30/file-{file:02}"), Difference::Removed)
-    }));
+    expected.extend(
+        (0..40).map(|file| (format!("many/folder-30/file-{file:02}"), Difference::Removed)),
+    );
     let mut found = differences(&world, &before, &after).await;
     let mut sorted = found.clone();
     sorted.sort_by(|(left, _), (right, _)| {
-        let key = |text: &str| path(text).split_last().map(|(folder, name)| (folder, name.to_vec()));
+        let key =
+            |text: &str| path(text).split_last().map(|(folder, name)| (folder, name.to_vec()));
         key(left).cmp(&key(right))
     });
     assert_eq!(found, sorted, "in table order");

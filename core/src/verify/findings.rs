@@ -10,7 +10,7 @@ use crate::{
     target::{TargetError, TargetErrorKind},
 };
 
-/// Messages kept for one object; more are counted.
+/// Messages kept for one object.
 const MESSAGES_MAX: usize = 4;
 /// Paths listed for one piece of damage.
 pub(super) const FILES_MAX: usize = 100;
@@ -56,7 +56,7 @@ impl Extent {
 #[derive(Debug, Default)]
 struct Finding {
     messages: Vec<String>,
-    more: u64,
+    has_more: bool,
     snapshots: BTreeSet<SessionId>,
     files: BTreeSet<String>,
 }
@@ -79,7 +79,7 @@ impl Findings {
         if finding.messages.len() < MESSAGES_MAX {
             finding.messages.push(message);
         } else {
-            finding.more += 1;
+            finding.has_more = true;
         }
     }
 
@@ -136,8 +136,8 @@ impl Findings {
 impl Finding {
     fn into_damage(self, object: String) -> Damage {
         let mut message = self.messages.join("; ");
-        if self.more > 0 {
-            message.push_str(&format!("; and {} more", self.more));
+        if self.has_more {
+            message.push_str("; and more");
         }
         Damage {
             object,
@@ -202,7 +202,7 @@ mod tests {
         let damage = findings.into_damage();
         assert_eq!(damage.len(), 1);
         assert_eq!(damage[0].object, format!("packs/{pack}"));
-        assert_eq!(damage[0].message, "segment 0; segment 1; segment 2; segment 3; and 6 more");
+        assert_eq!(damage[0].message, "segment 0; segment 1; segment 2; segment 3; and more");
         assert_eq!(damage[0].snapshots, [snapshot.to_string()]);
         assert_eq!(damage[0].files.len(), FILES_MAX);
     }
