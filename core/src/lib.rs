@@ -21,9 +21,9 @@ pub mod format;
 pub mod packset;
 
 // 4 doors
+pub mod encrypted;
 pub mod source;
 pub mod target;
-pub mod encrypted;
 pub mod tasks;
 
 // 5 repository

