@@ -1,5 +1,7 @@
 //! Doubles for tests: a source in memory. Not part of the library.
 
+pub(crate) mod world;
+
 use std::{
     collections::BTreeMap,
     io,
