@@ -2,11 +2,21 @@
 
 #![expect(
     clippy::unwrap_used,
-    clippy::print_stdout,
     clippy::print_stderr,
     reason = "a test that cannot go on stops, and may say why"
 )]
 
+mod crash;
+mod damage;
+mod errors;
+mod excludes;
+mod look;
+mod output;
+mod restore;
+mod round_trip;
+mod second_backup;
+mod secrets;
+mod streams;
 mod support;
 mod tidy;
 mod witnesses;
