@@ -6,6 +6,7 @@
     reason = "a test that cannot go on stops, and may say why"
 )]
 
+mod bench;
 mod crash;
 mod damage;
 mod errors;
