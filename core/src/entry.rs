@@ -5,7 +5,10 @@
 
 use std::cmp::Ordering;
 
-use crate::{id::ChunkId, id::PackId};
+use crate::{
+    id::{ChunkId, PackId},
+    packset::PackSet,
+};
 
 /// A path inside a snapshot: names joined by `/`, no leading or trailing slash, empty for the
 /// root. Names are bytes without `/` and NUL, and never empty, `.` or `..`.
@@ -218,7 +221,7 @@ pub enum Content {
         /// The chunks that hold the list, in order.
         lists: Vec<ChunkRef>,
         /// Every pack that the listed pieces lie in.
-        packs: Vec<PackRef>,
+        packs: PackSet,
     },
 }
 

@@ -16,9 +16,20 @@ pub mod compress;
 pub mod crypto;
 
 // 3 formats
+pub mod packset;
 pub mod entry;
 pub mod format;
 
 // 4 doors
 pub mod source;
 pub mod target;
+pub mod tasks;
+
+// 5 repository
+pub mod repository;
+
+// 6 operations
+pub mod backup;
+pub mod look;
+pub mod restore;
+pub mod verify;

@@ -1,0 +1,177 @@
+//! Loads the index for a backup: what commits name, and what an interrupted run of the same
+//! client left.
+
+use futures::{StreamExt, TryStreamExt, stream};
+
+use super::known::Known;
+use crate::{
+    error::{ErrorKind, Result},
+    format::{
+        commit::ObjectHash,
+        index::{self, IndexedPack},
+        object::ObjectType,
+        record,
+        session::SessionRecord,
+    },
+    id::{ClientId, PackId, SessionId},
+    packset::PackSet,
+    repository::{
+        CommitList, MetaListing, Repository,
+        layout::{self, MetaName},
+        packs::PackDirectory,
+    },
+    target::{ByteRange, ObjectMeta},
+};
+
+/// Objects read at once.
+const READS_AT_ONCE: usize = 8;
+
+/// Where the index of a backup comes from.
+pub(super) struct IndexSource {
+    repository: Repository,
+    /// Index segments of committed sessions.
+    committed: Vec<(SessionId, u32, ObjectHash)>,
+    /// Interrupted sessions of this client, with their index segments.
+    interrupted: Vec<(SessionId, Vec<u32>)>,
+}
+
+impl IndexSource {
+    /// Finds out what there is to load; reads only session records.
+    pub(super) async fn find(
+        repository: &Repository,
+        listing: &MetaListing,
+        commits: &CommitList,
+        client: ClientId,
+    ) -> Result<Self> {
+        let committed = commits
+            .commits
+            .iter()
+            .flat_map(|loaded| {
+                let commit = &loaded.commit;
+                commit.indexes.iter().map(|object| (commit.session, object.counter, object.hash))
+            })
+            .collect();
+        let mut interrupted = Vec::new();
+        for session in uncommitted(listing) {
+            if is_ours(repository, session, client).await? {
+                let segments = listing.objects.iter().filter_map(|(name, _)| match name {
+                    MetaName::Index(owner, counter) if *owner == session => Some(*counter),
+                    _ => None,
+                });
+                interrupted.push((session, segments.collect()));
+            }
+        }
+        Ok(Self { repository: repository.clone(), committed, interrupted })
+    }
+
+    /// Loads everything into `known`; returns the packs of interrupted runs.
+    ///
+    /// An index segment that is missing or damaged is left out: its chunks are stored again.
+    pub(super) async fn load(&self, known: &Known) -> Result<Vec<IndexedPack>> {
+        let mut segments = stream::iter(self.committed.iter().copied())
+            .map(|(session, counter, _)| self.read_segment(session, counter))
+            .buffer_unordered(READS_AT_ONCE);
+        while let Some(rows) = segments.next().await {
+            for row in rows? {
+                known.add_directory(row.pack, &row.directory);
+            }
+        }
+        let mut adopted = Vec::new();
+        for (session, counters) in &self.interrupted {
+            adopted.extend(self.packs_of(*session, counters).await?);
+        }
+        for row in &adopted {
+            known.add_directory(row.pack, &row.directory);
+        }
+        Ok(adopted)
+    }
+
+    async fn read_segment(&self, session: SessionId, counter: u32) -> Result<Vec<IndexedPack>> {
+        let name = MetaName::Index(session, counter).to_string();
+        let read = async {
+            let bytes = self.repository.target().get(&layout::key(&name)?, ByteRange::Full).await?;
+            let keys = self.repository.keys();
+            index::decode(&record::open(keys, ObjectType::IndexSegment, &name, &bytes)?)
+        };
+        match read.await {
+            Err(error) if matches!(error.kind(), ErrorKind::Damaged | ErrorKind::NotFound) => {
+                tracing::warn!(%error, object = name, "index segment left out");
+                Ok(Vec::new())
+            }
+            result => result,
+        }
+    }
+
+    /// The packs that an interrupted session stored: from its index segments, the others from
+    /// their directories.
+    async fn packs_of(&self, session: SessionId, counters: &[u32]) -> Result<Vec<IndexedPack>> {
+        let prefix = layout::prefix(&format!("{}/{session}", layout::PACKS))?;
+        let stored: Vec<ObjectMeta> =
+            self.repository.target().list(&prefix).try_collect().await?;
+        let mut rows = Vec::new();
+        for counter in counters {
+            rows.extend(self.read_segment(session, *counter).await?);
+        }
+        let sizes: std::collections::BTreeMap<PackId, u64> = stored
+            .iter()
+            .filter_map(|object| Some((layout::pack_of(&object.key)?, object.size_bytes)))
+            .collect();
+        rows.retain(|row| sizes.get(&row.pack.id) == Some(&row.size_bytes));
+        let indexed: PackSet = rows.iter().map(|row| row.pack.id).collect();
+        let others: Vec<(PackId, u64)> =
+            sizes.into_iter().filter(|(pack, _)| !indexed.contains(*pack)).collect();
+        let mut reads = stream::iter(others)
+            .map(|(pack, size)| async move { (size, self.read_directory(pack).await) })
+            .buffered(READS_AT_ONCE);
+        while let Some((size_bytes, directory)) = reads.next().await {
+            rows.extend(directory?.and_then(|directory| adopt(&directory, size_bytes)));
+        }
+        Ok(rows)
+    }
+
+    async fn read_directory(&self, pack: PackId) -> Result<Option<PackDirectory>> {
+        match self.repository.packs().read_directory(pack, None).await {
+            Ok(directory) => Ok(Some(directory)),
+            Err(error) if error.kind() == ErrorKind::Damaged => {
+                tracing::warn!(%error, "pack of an interrupted run left out");
+                Ok(None)
+            }
+            Err(error) => Err(error),
+        }
+    }
+}
+
+/// A pack of the stated size with this directory, or `None` if it is not complete.
+fn adopt(directory: &PackDirectory, size_bytes: u64) -> Option<IndexedPack> {
+    (directory.end() == size_bytes).then(|| IndexedPack {
+        pack: *directory.pack(),
+        size_bytes,
+        hash: None,
+        directory: directory.directory().clone(),
+    })
+}
+
+/// Sessions without a commit.
+fn uncommitted(listing: &MetaListing) -> Vec<SessionId> {
+    let committed: std::collections::BTreeSet<SessionId> = listing.commits().collect();
+    let sessions = listing.objects.iter().filter_map(|(name, _)| match name {
+        MetaName::Session(session) if !committed.contains(session) => Some(*session),
+        _ => None,
+    });
+    sessions.collect()
+}
+
+/// True if this client began the session. A record that is gone or damaged is nobody's.
+async fn is_ours(repository: &Repository, session: SessionId, client: ClientId) -> Result<bool> {
+    let name = MetaName::Session(session).to_string();
+    let read = async {
+        let bytes = repository.target().get(&layout::key(&name)?, ByteRange::Full).await?;
+        let content = record::open(repository.keys(), ObjectType::Session, &name, &bytes)?;
+        SessionRecord::decode(&content)
+    };
+    match read.await {
+        Ok(record) => Ok(record.client == client && record.session == session),
+        Err(error) if matches!(error.kind(), ErrorKind::Damaged | ErrorKind::NotFound) => Ok(false),
+        Err(error) => Err(error),
+    }
+}

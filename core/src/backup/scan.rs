@@ -1,0 +1,220 @@
+//! The walk: merges the source with the parent's table, sends content to be read to the workers
+//! and everything in table order to the table's builder.
+
+use std::{collections::HashSet, sync::Arc};
+
+use crossbeam_channel::{Receiver, Sender, bounded};
+
+use super::{
+    Changes,
+    parent::{Before, ParentCursor, Run},
+    reader::FileRead,
+    shared::{Shared, stopped},
+};
+use crate::{
+    entry::{Entry, EntryKind, Stat, TreePath, display_name, is_valid_name},
+    error::{Error, ErrorKind, Result},
+    monitor::{Problem, Progress},
+    source::{Batch, Folder, Found, Source},
+};
+
+/// A file to be read.
+pub(super) struct Job {
+    pub(super) folder: Arc<dyn Folder>,
+    pub(super) found: Found,
+    pub(super) reply: Sender<std::io::Result<FileRead>>,
+}
+
+/// The next thing of the table.
+pub(super) enum Item {
+    /// Unchanged entries of the parent.
+    Same(Run),
+    /// A new or changed entry.
+    Fresh { folder: Arc<TreePath>, found: Found, state: State },
+}
+
+/// How far a new or changed entry is.
+pub(super) enum State {
+    /// All is known.
+    Ready(Entry),
+    /// A worker reads it.
+    Reading(Receiver<std::io::Result<FileRead>>),
+    /// A further name of an inode that came before.
+    HardLink,
+}
+
+/// What the walk counted.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct ScanCounts {
+    pub(super) files: Changes,
+    pub(super) dirs: Changes,
+    pub(super) others: Changes,
+}
+
+/// Walks the source.
+pub(super) struct Scanner {
+    parent: ParentCursor,
+    shared: Arc<Shared>,
+    jobs: Sender<Job>,
+    items: Sender<Item>,
+    run: Option<Run>,
+    counts: ScanCounts,
+    /// Inodes with several names whose content is being read.
+    linked: HashSet<(u64, u64)>,
+}
+
+impl Scanner {
+    pub(super) fn new(
+        parent: ParentCursor,
+        shared: Arc<Shared>,
+        jobs: Sender<Job>,
+        items: Sender<Item>,
+    ) -> Self {
+        let counts = ScanCounts::default();
+        Self { parent, shared, jobs, items, run: None, counts, linked: HashSet::new() }
+    }
+
+    /// Walks to the end.
+    pub(super) fn run(mut self, source: &dyn Source) -> Result<ScanCounts> {
+        let failed = |error| Error::new(ErrorKind::Io, "cannot read the source").because(error);
+        let mut scan = source.scan().map_err(failed)?;
+        let mut last: Option<Arc<TreePath>> = None;
+        while let Some(batch) = scan.next_batch().map_err(failed)? {
+            self.shared.check()?;
+            if last.as_ref().is_some_and(|last| **last >= batch.path) {
+                return Err(Error::internal("the source walks folders out of order"));
+            }
+            last = Some(self.batch(batch)?);
+        }
+        self.flush_run()?;
+        Ok(self.counts)
+    }
+
+    fn batch(&mut self, batch: Batch) -> Result<Arc<TreePath>> {
+        batch.problems.into_iter().for_each(|problem| self.shared.problem(problem));
+        let path = Arc::new(batch.path);
+        let mut last: Vec<u8> = Vec::new();
+        for found in batch.entries {
+            if !is_valid_name(&found.name) || found.name <= last {
+                return Err(Error::internal("the source gives names out of order")
+                    .on(display_name(&found.name)));
+            }
+            last.clone_from(&found.name);
+            self.entry(&path, &batch.folder, found)?;
+        }
+        Ok(path)
+    }
+
+    fn entry(
+        &mut self,
+        path: &Arc<TreePath>,
+        folder: &Arc<dyn Folder>,
+        found: Found,
+    ) -> Result<()> {
+        let is_file = found.stat.kind == EntryKind::File;
+        if is_file {
+            let total = Progress { files_total: 1, bytes_total: found.stat.size, ..Progress::default() };
+            self.shared.advance(total);
+        }
+        match self.parent.look_up(path, &found.name, &found.stat)? {
+            Before::Same(page, index) => {
+                self.changes(found.stat.kind).unmodified += 1;
+                if is_file {
+                    let done = Progress { files_done: 1, bytes_done: found.stat.size, ..Progress::default() };
+                    self.shared.advance(done);
+                }
+                self.extend_run(page, index)
+            }
+            Before::Nothing => {
+                self.changes(found.stat.kind).new += 1;
+                self.fresh(path, folder, found)
+            }
+            Before::Changed => {
+                self.changes(found.stat.kind).changed += 1;
+                self.fresh(path, folder, found)
+            }
+        }
+    }
+
+    fn changes(&mut self, kind: EntryKind) -> &mut Changes {
+        match kind {
+            EntryKind::File => &mut self.counts.files,
+            EntryKind::Dir => &mut self.counts.dirs,
+            _ => &mut self.counts.others,
+        }
+    }
+
+    fn extend_run(&mut self, page: Arc<super::parent::ParentPage>, index: usize) -> Result<()> {
+        if let Some(run) = &mut self.run {
+            if Arc::ptr_eq(&run.page, &page) && run.range.end == index {
+                run.range.end = index + 1;
+                return Ok(());
+            }
+            self.flush_run()?;
+        }
+        self.run = Some(Run { page, range: index..index + 1 });
+        Ok(())
+    }
+
+    fn flush_run(&mut self) -> Result<()> {
+        match self.run.take() {
+            Some(run) => self.send(Item::Same(run)),
+            None => Ok(()),
+        }
+    }
+
+    fn fresh(
+        &mut self,
+        path: &Arc<TreePath>,
+        folder: &Arc<dyn Folder>,
+        found: Found,
+    ) -> Result<()> {
+        self.flush_run()?;
+        let state = if found.stat.kind == EntryKind::File {
+            self.file(folder, &found)?
+        } else {
+            match folder.details(&found) {
+                Ok(details) => State::Ready(Entry {
+                    name: found.name.clone(),
+                    stat: found.stat,
+                    details,
+                    content: crate::entry::Content::default(),
+                    is_torn: false,
+                }),
+                Err(error) => {
+                    self.shared.problem(unreadable(path, &found.name, &error));
+                    return Ok(());
+                }
+            }
+        };
+        self.send(Item::Fresh { folder: path.clone(), found, state })
+    }
+
+    fn file(&mut self, folder: &Arc<dyn Folder>, found: &Found) -> Result<State> {
+        if found.stat.links > 1 && !self.linked.insert(inode_of(&found.stat)) {
+            return Ok(State::HardLink);
+        }
+        let (reply, answer) = bounded(1);
+        let job = Job { folder: folder.clone(), found: found.clone(), reply };
+        self.jobs.send(job).map_err(|_| stopped())?;
+        Ok(State::Reading(answer))
+    }
+
+    fn send(&self, item: Item) -> Result<()> {
+        self.items.send(item).map_err(|_| stopped())
+    }
+}
+
+/// What identifies an inode with several names.
+pub(super) fn inode_of(stat: &Stat) -> (u64, u64) {
+    (stat.device, stat.inode)
+}
+
+/// A problem with an entry that is left out.
+pub(super) fn unreadable(folder: &TreePath, name: &[u8], error: &std::io::Error) -> Problem {
+    Problem {
+        item: format!("/{}", folder.join(name).display()),
+        message: format!("cannot be read: {error}"),
+        is_error: true,
+    }
+}

@@ -1,0 +1,202 @@
+//! From plaintext chunks to sealed segments: one for each worker.
+//!
+//! Small chunks are gathered back to back into a segment of up to 1 MiB, so that they share a
+//! compression window and one seal; a large chunk is a segment of its own.
+
+use std::sync::{Arc, atomic::AtomicU64, atomic::Ordering};
+
+use super::{
+    known::Known,
+    packer::{Packer, Slot},
+    shared::Shared,
+};
+use crate::{
+    compress::Compressor,
+    crypto::KeyRing,
+    entry::ChunkRef,
+    error::Result,
+    id::ChunkId,
+};
+
+/// A gathered segment holds at most so much plaintext.
+pub(super) const GROUP_BYTES_MAX: usize = 1 << 20;
+/// Chunks from this length on are segments of their own.
+const LARGE_CHUNK_BYTES: usize = 256 << 10;
+
+/// What a chunk is part of; only for counting and for whether the index is asked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum ChunkUse {
+    /// Content of files.
+    Data,
+    /// Pages, nodes, lists: never worth loading the index for.
+    Table,
+}
+
+/// Turns chunks into segments.
+pub(super) struct ChunkWriter {
+    packer: Arc<Packer>,
+    known: Arc<Known>,
+    shared: Arc<Shared>,
+    keys: KeyRing,
+    compressor: Compressor,
+    chunk_use: ChunkUse,
+    group: Option<Group>,
+    /// Plaintext of the group, and behind it what a caller has appended but not yet added.
+    plain: Vec<u8>,
+    /// Output of the compressor, reused.
+    compressed: Vec<u8>,
+}
+
+struct Group {
+    slot: Slot,
+    chunks: Vec<(ChunkId, u32)>,
+}
+
+impl ChunkWriter {
+    pub(super) fn new(
+        packer: Arc<Packer>,
+        known: Arc<Known>,
+        shared: Arc<Shared>,
+        keys: KeyRing,
+        compressor: Compressor,
+        chunk_use: ChunkUse,
+    ) -> Self {
+        Self {
+            packer,
+            known,
+            shared,
+            keys,
+            compressor,
+            chunk_use,
+            group: None,
+            plain: Vec::with_capacity(GROUP_BYTES_MAX),
+            compressed: Vec::new(),
+        }
+    }
+
+    /// Adds a chunk, or finds where it is stored already.
+    pub(super) fn add(&mut self, data: &[u8]) -> Result<ChunkRef> {
+        let id = self.keys.current().chunk_id(data);
+        if let Some(found) = self.find(&id)? {
+            return Ok(reference(id, found, data.len()));
+        }
+        if data.len() < LARGE_CHUNK_BYTES {
+            self.make_room(data.len())?;
+            self.plain.extend_from_slice(data);
+            return self.add_to_group(id, data.len());
+        }
+        self.flush_if_urgent()?;
+        let slot = self.packer.allocate(data.len())?;
+        let (pack, segment) = slot.place();
+        let found = self.known.claim(&id, pack, segment);
+        let place = slot.reference();
+        self.count(data.len());
+        let algorithm = self.compressor.compress(data, &mut self.compressed);
+        let payload = self.compressed.as_slice().to_vec();
+        self.packer.complete(slot, vec![(id, data.len() as u32)], algorithm, payload)?;
+        Ok(reference(id, found.unwrap_or(place), data.len()))
+    }
+
+    /// Gives `fill` room for up to `length_max` bytes (at most [`GROUP_BYTES_MAX`]) at the place
+    /// where a small chunk is stored, and adds what it put there: without a copy. `None` if
+    /// `fill` put nothing there.
+    pub(super) fn add_in_place(
+        &mut self,
+        length_max: usize,
+        fill: impl FnOnce(&mut [u8]) -> std::io::Result<usize>,
+    ) -> Result<std::io::Result<Option<ChunkRef>>> {
+        self.make_room(length_max)?;
+        let start = self.plain.len();
+        self.plain.resize(start + length_max, 0);
+        let filled = fill(&mut self.plain[start..]);
+        let length = *filled.as_ref().unwrap_or(&0);
+        self.plain.truncate(start + length);
+        match filled {
+            Err(error) => return Ok(Err(error)),
+            Ok(0) => return Ok(Ok(None)),
+            Ok(_) => {}
+        }
+        let id = self.keys.current().chunk_id(&self.plain[start..]);
+        if let Some(found) = self.find(&id)? {
+            self.plain.truncate(start);
+            return Ok(Ok(Some(reference(id, found, length))));
+        }
+        self.add_to_group(id, length).map(|chunk| Ok(Some(chunk)))
+    }
+
+    /// The id that a chunk has.
+    pub(super) fn id_of(&self, data: &[u8]) -> ChunkId {
+        self.keys.current().chunk_id(data)
+    }
+
+    /// Adds the last `length` bytes of `plain` to the group.
+    fn add_to_group(&mut self, id: ChunkId, length: usize) -> Result<ChunkRef> {
+        if self.group.is_none() {
+            let slot = self.packer.allocate(GROUP_BYTES_MAX)?;
+            self.group = Some(Group { slot, chunks: Vec::new() });
+        }
+        let Some(group) = &mut self.group else { return Err(super::shared::stopped()) };
+        let (pack, segment) = group.slot.place();
+        let found = self.known.claim(&id, pack, segment);
+        if let Some(found) = found
+            && !group.chunks.is_empty()
+        {
+            self.plain.truncate(self.plain.len() - length);
+            return Ok(reference(id, found, length));
+        }
+        // a chunk that another worker claimed a moment ago is stored twice rather than leaving
+        // this segment without any
+        group.chunks.push((id, length as u32));
+        let place = group.slot.reference();
+        self.count(length);
+        Ok(reference(id, found.unwrap_or(place), length))
+    }
+
+    fn find(&self, id: &ChunkId) -> Result<Option<(crate::entry::PackRef, u32)>> {
+        match self.chunk_use {
+            ChunkUse::Data => self.known.find(id),
+            ChunkUse::Table => Ok(self.known.find_loaded(id)),
+        }
+    }
+
+    fn make_room(&mut self, length: usize) -> Result<()> {
+        if self.plain.len() + length > GROUP_BYTES_MAX {
+            return self.flush();
+        }
+        self.flush_if_urgent()
+    }
+
+    /// A pack that waits for our group must not wait long: it is held in memory.
+    pub(super) fn flush_if_urgent(&mut self) -> Result<()> {
+        match &self.group {
+            Some(group) if group.slot.is_urgent() => self.flush(),
+            _ => Ok(()),
+        }
+    }
+
+    /// Seals what has been gathered.
+    pub(super) fn flush(&mut self) -> Result<()> {
+        if let Some(Group { slot, chunks }) = self.group.take() {
+            let algorithm = self.compressor.compress(&self.plain, &mut self.compressed);
+            let payload = self.compressed.as_slice().to_vec();
+            self.packer.complete(slot, chunks, algorithm, payload)?;
+        }
+        self.plain.clear();
+        Ok(())
+    }
+
+    fn count(&self, length: usize) {
+        let counters = &self.shared.counters;
+        let add = |counter: &AtomicU64, by: usize| counter.fetch_add(by as u64, Ordering::Relaxed);
+        match self.chunk_use {
+            ChunkUse::Data => add(&counters.data_chunks, 1),
+            ChunkUse::Table => add(&counters.table_chunks, 1),
+        };
+        add(&counters.added_bytes, length);
+    }
+}
+
+fn reference(id: ChunkId, place: (crate::entry::PackRef, u32), length: usize) -> ChunkRef {
+    let (pack, segment) = place;
+    ChunkRef { id, pack, segment, len_bytes: length as u32 }
+}

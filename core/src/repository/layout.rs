@@ -1,0 +1,115 @@
+//! Names of a repository's objects.
+//!
+//! ```text
+//! repository                     descriptor and settings
+//! keys/<slot>                    key slots
+//! meta/sessions/<session>        a writer is at work
+//! meta/snapshots/<session>       its commit
+//! meta/index/<session>/<n>       its index segments
+//! packs/<session>/<n>            its packs
+//! ```
+//! Sessions, commits and index segments lie under one prefix: one listing shows them all.
+
+use crate::{
+    error::{Error, Result},
+    format::pack::pack_object_name,
+    id::{PackId, SessionId},
+    target::{KeyPrefix, ObjectKey},
+};
+
+/// Descriptor and settings.
+pub const DESCRIPTOR: &str = "repository";
+/// Folder of key slots.
+pub const SLOTS: &str = "keys";
+/// Folder of everything small that changes.
+pub const META: &str = "meta";
+/// Folder of packs.
+pub const PACKS: &str = "packs";
+
+/// An object of [`META`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum MetaName {
+    /// A session.
+    Session(SessionId),
+    /// A commit.
+    Commit(SessionId),
+    /// An index segment.
+    Index(SessionId, u32),
+}
+
+impl MetaName {
+    /// What `key` names, if it follows the layout.
+    pub fn of(key: &ObjectKey) -> Option<Self> {
+        let segments: Vec<&str> = key.segments().collect();
+        match segments.as_slice() {
+            ["meta", "sessions", id] => id.parse().ok().map(Self::Session),
+            ["meta", "snapshots", id] => id.parse().ok().map(Self::Commit),
+            ["meta", "index", id, counter] => {
+                Some(Self::Index(id.parse().ok()?, parse_counter(counter)?))
+            }
+            _ => None,
+        }
+    }
+}
+
+impl std::fmt::Display for MetaName {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Session(id) => write!(f, "meta/sessions/{id}"),
+            Self::Commit(id) => write!(f, "meta/snapshots/{id}"),
+            Self::Index(id, counter) => write!(f, "meta/index/{id}/{counter}"),
+        }
+    }
+}
+
+/// The pack that `key` names, if it names one.
+pub fn pack_of(key: &ObjectKey) -> Option<PackId> {
+    let segments: Vec<&str> = key.segments().collect();
+    match segments.as_slice() {
+        [PACKS, session, counter] => {
+            Some(PackId { session: session.parse().ok()?, counter: parse_counter(counter)? })
+        }
+        _ => None,
+    }
+}
+
+/// The key of a pack.
+pub fn pack_key(pack: PackId) -> Result<ObjectKey> {
+    key(&pack_object_name(pack))
+}
+
+/// A key of this layout.
+pub fn key(name: &str) -> Result<ObjectKey> {
+    ObjectKey::parse(name).map_err(|error| Error::internal("a bad object name").because(error))
+}
+
+/// A prefix of this layout.
+pub fn prefix(name: &str) -> Result<KeyPrefix> {
+    KeyPrefix::parse(name).map_err(|error| Error::internal("a bad prefix").because(error))
+}
+
+/// Decimal without leading zeros: every number has one name.
+fn parse_counter(text: &str) -> Option<u32> {
+    let counter: u32 = text.parse().ok()?;
+    (counter.to_string() == text).then_some(counter)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_have_one_form() {
+        let session = SessionId([7; 16]);
+        for name in
+            [MetaName::Session(session), MetaName::Commit(session), MetaName::Index(session, 12)]
+        {
+            assert_eq!(MetaName::of(&key(&name.to_string()).unwrap()), Some(name));
+        }
+        let pack = PackId { session, counter: 40 };
+        assert_eq!(pack_of(&pack_key(pack).unwrap()), Some(pack));
+        for bad in ["packs/00/1", &format!("packs/{session}/01"), &format!("packs/{session}")] {
+            assert_eq!(pack_of(&key(bad).unwrap()), None, "{bad}");
+        }
+    }
+}

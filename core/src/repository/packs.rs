@@ -1,0 +1,258 @@
+//! Reading packs: directories, segments, chunks, each checked before it is given out.
+
+use std::{
+    collections::VecDeque,
+    ops::Range,
+    sync::{Arc, Mutex},
+};
+
+use bytes::Bytes;
+
+use super::layout;
+use crate::{
+    compress::Decompressor,
+    crypto::KeyRing,
+    entry::{ChunkRef, PackRef},
+    error::{Error, ErrorKind, Result},
+    format::pack::{DIRECTORY_READ_BYTES, Directory, PackHead, PackOpener, SegmentRow},
+    id::{ChunkId, PackId},
+    target::{ByteRange, ObjectKey, SharedTarget, TargetErrorKind},
+};
+
+/// Directories kept open: a restore works on few packs at a time.
+const DIRECTORIES_MAX: usize = 16;
+/// Segments kept in plain: a snapshot's pages come one after the other out of the same ones.
+const SEGMENTS_MAX: usize = 8;
+
+/// The opened directory of a pack.
+#[derive(Debug)]
+pub struct PackDirectory {
+    pack: PackRef,
+    opener: PackOpener,
+    directory: Directory,
+    /// Where each segment begins, and where the last one ends.
+    offsets: Vec<u64>,
+}
+
+impl PackDirectory {
+    pub(crate) fn new(
+        pack: PackRef,
+        opener: PackOpener,
+        directory: Directory,
+    ) -> Self {
+        let mut offsets: Vec<u64> = directory.segment_offsets().collect();
+        offsets.push(directory.pack_bytes());
+        Self { pack, opener, directory, offsets }
+    }
+
+    /// The pack.
+    pub fn pack(&self) -> &PackRef {
+        &self.pack
+    }
+
+    /// The directory, padding's row included.
+    pub fn directory(&self) -> &Directory {
+        &self.directory
+    }
+
+    /// All segments in order, padding last.
+    pub fn segments(&self) -> &[SegmentRow] {
+        &self.directory.segments
+    }
+
+    /// Where the last segment ends: the size that the object must have.
+    pub fn end(&self) -> u64 {
+        self.offsets.last().copied().unwrap_or_default()
+    }
+
+    /// Where the sealed segment lies in the pack.
+    ///
+    /// # Errors
+    /// `Damaged` if the pack has no such segment.
+    pub fn segment_range(&self, segment: u32) -> Result<Range<u64>> {
+        match self.offsets.get(segment as usize..segment as usize + 2) {
+            Some(&[start, end]) => Ok(start..end),
+            _ => Err(self.damaged(format!("has no segment {segment}"))),
+        }
+    }
+
+    /// Where the chunk lies in the plaintext of its segment.
+    ///
+    /// # Errors
+    /// `Damaged` if it is not there.
+    pub fn chunk_range(&self, segment: u32, chunk: &ChunkId) -> Result<Range<usize>> {
+        let row = self.directory.segments.get(segment as usize);
+        let row = row.ok_or_else(|| self.damaged(format!("has no segment {segment}")))?;
+        let mut start = 0;
+        for (id, length) in &row.chunks {
+            let end = start + *length as usize;
+            if id == chunk {
+                return Ok(start..end);
+            }
+            start = end;
+        }
+        Err(self.damaged(format!("segment {segment} lacks chunk {chunk}")))
+    }
+
+    /// Opens and decompresses a segment: `sealed` is exactly its range; the plaintext goes to
+    /// `plain`, which is cleared first.
+    ///
+    /// # Errors
+    /// `Damaged` if a single bit differs.
+    pub fn open_segment(
+        &self,
+        segment: u32,
+        sealed: &mut Vec<u8>,
+        decompressor: &mut Decompressor,
+        plain: &mut Vec<u8>,
+    ) -> Result<()> {
+        let row = self.directory.segments.get(segment as usize);
+        let row = row.ok_or_else(|| self.damaged(format!("has no segment {segment}")))?;
+        self.opener.open_segment(segment, row, sealed)?;
+        decompressor.decompress(row.algorithm, sealed, row.plain_len as usize, plain).map_err(
+            |error| self.damaged(format!("segment {segment} does not decompress")).because(error),
+        )
+    }
+
+    fn damaged(&self, why: String) -> Error {
+        Error::damaged(format!("packs/{}", self.pack.id), why)
+    }
+}
+
+/// Reads packs of one repository.
+pub struct PackReader {
+    target: SharedTarget,
+    keys: KeyRing,
+    directories: Mutex<VecDeque<Arc<PackDirectory>>>,
+    segments: Mutex<VecDeque<(PackId, u32, Bytes)>>,
+}
+
+impl PackReader {
+    pub(crate) fn new(target: SharedTarget, keys: KeyRing) -> Self {
+        Self { target, keys, directories: Mutex::default(), segments: Mutex::default() }
+    }
+
+    /// The directory of a pack, from memory or by one ranged read (two if it is long).
+    ///
+    /// # Errors
+    /// `Damaged` if the pack is missing, altered, or not the one that the reference means.
+    pub async fn directory(&self, pack: &PackRef) -> Result<Arc<PackDirectory>> {
+        if let Some(found) = self.cached_directory(pack) {
+            return Ok(found);
+        }
+        let opened = Arc::new(self.read_directory(pack.id, Some(pack)).await?);
+        let mut cache = lock(&self.directories);
+        cache.push_front(opened.clone());
+        cache.truncate(DIRECTORIES_MAX);
+        Ok(opened)
+    }
+
+    fn cached_directory(&self, pack: &PackRef) -> Option<Arc<PackDirectory>> {
+        let mut cache = lock(&self.directories);
+        let at = cache.iter().position(|entry| entry.pack == *pack)?;
+        let found = cache.remove(at)?;
+        cache.push_front(found.clone());
+        Some(found)
+    }
+
+    /// Reads the directory of a pack that only its name is known of.
+    pub(crate) async fn read_directory(
+        &self,
+        id: PackId,
+        expected: Option<&PackRef>,
+    ) -> Result<PackDirectory> {
+        let key = layout::pack_key(id)?;
+        let mut length = DIRECTORY_READ_BYTES;
+        loop {
+            let head = self.read(&key, 0, length).await?;
+            match PackOpener::from_head(&self.keys, id, &head)? {
+                PackHead::Opened { opener, directory } => {
+                    let pack = PackRef { id, salt: *opener.salt() };
+                    if expected.is_some_and(|expected| *expected != pack) {
+                        let why = "is another pack than the one referred to";
+                        return Err(Error::damaged(key, why));
+                    }
+                    return Ok(PackDirectory::new(pack, opener, directory));
+                }
+                PackHead::NeedsMore { bytes } if bytes <= length => {
+                    return Err(Error::damaged(key, "is shorter than its directory"));
+                }
+                PackHead::NeedsMore { bytes } => length = bytes,
+            }
+        }
+    }
+
+    /// Raw bytes of a pack: cut short only where the object ends.
+    ///
+    /// # Errors
+    /// `Damaged` if the pack is missing.
+    pub async fn read(&self, key: &ObjectKey, offset: u64, length: u64) -> Result<Bytes> {
+        let range = ByteRange::From { offset, length };
+        self.target.get(key, range).await.map_err(|error| match error.kind() {
+            TargetErrorKind::NotFound => Error::damaged(key, "is missing"),
+            _ => error.into(),
+        })
+    }
+
+    /// One segment as stored.
+    ///
+    /// # Errors
+    /// `Damaged` if the pack is missing or too short.
+    pub async fn sealed_segment(&self, directory: &PackDirectory, segment: u32) -> Result<Bytes> {
+        let range = directory.segment_range(segment)?;
+        let key = layout::pack_key(directory.pack.id)?;
+        let bytes = self.read(&key, range.start, range.end - range.start).await?;
+        if bytes.len() as u64 != range.end - range.start {
+            return Err(Error::damaged(key, "is truncated"));
+        }
+        Ok(bytes)
+    }
+
+    /// One chunk, checked against its id. Keeps the last few segments in memory.
+    ///
+    /// # Errors
+    /// `Damaged` if it is missing or altered.
+    pub async fn chunk(&self, chunk: &ChunkRef) -> Result<Bytes> {
+        let directory = self.directory(&chunk.pack).await?;
+        let range = directory.chunk_range(chunk.segment, &chunk.id)?;
+        let plain = self.segment(&directory, chunk.segment).await?;
+        let bytes = plain.slice(range);
+        check_chunk(&self.keys, chunk, &bytes)?;
+        Ok(bytes)
+    }
+
+    async fn segment(&self, directory: &PackDirectory, segment: u32) -> Result<Bytes> {
+        let id = directory.pack.id;
+        let cached = lock(&self.segments)
+            .iter()
+            .find(|(pack, number, _)| *pack == id && *number == segment)
+            .map(|(_, _, plain)| plain.clone());
+        if let Some(plain) = cached {
+            return Ok(plain);
+        }
+        let mut sealed = Vec::from(self.sealed_segment(directory, segment).await?);
+        let mut plain = Vec::new();
+        directory.open_segment(segment, &mut sealed, &mut Decompressor::new()?, &mut plain)?;
+        let plain = Bytes::from(plain);
+        let mut cache = lock(&self.segments);
+        cache.push_front((id, segment, plain.clone()));
+        cache.truncate(SEGMENTS_MAX);
+        Ok(plain)
+    }
+}
+
+/// Checks plaintext against the id and length of its reference.
+///
+/// # Errors
+/// `Damaged` if they differ.
+pub fn check_chunk(keys: &KeyRing, chunk: &ChunkRef, plain: &[u8]) -> Result<()> {
+    if plain.len() != chunk.len_bytes as usize || keys.current().chunk_id(plain) != chunk.id {
+        let why = format!("chunk {} does not have the content that its id says", chunk.id);
+        return Err(Error::new(ErrorKind::Damaged, why).on(format!("packs/{}", chunk.pack.id)));
+    }
+    Ok(())
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+}
