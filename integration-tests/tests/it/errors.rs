@@ -12,6 +12,7 @@ use crate::support::{
     fixture::set_mode,
     is_root,
     lab::{PASSWORD, binary, pseudo_random},
+    repository::{objects, overwrite},
 };
 
 const FAILED: i32 = 1;
@@ -56,6 +57,24 @@ fn no_repository_is_said_by_every_verb() {
     for verb in READING.iter().chain(&[&["backup", "source"][..]]) {
         lab.run(*verb).expect_error(NO_REPOSITORY, &["repository"]);
         assert!(!lab.repository().exists(), "{verb:?} made something");
+    }
+}
+
+/// The head of the object `repository` has the same layout in all versions: magic, format
+/// version, the oldest version that can read it, id, checksum (`docs/format.md`).
+#[test]
+fn a_repository_newer_than_the_program_is_said_to_be_so() {
+    let lab = Lab::with_backup();
+    let path = lab.repository().join("repository");
+    let mut bytes = fs::read(&path).unwrap();
+    bytes[4..6].copy_from_slice(&99_u16.to_le_bytes());
+    bytes[6..8].copy_from_slice(&98_u16.to_le_bytes());
+    let sum = blake3::hash(&bytes[..24]);
+    bytes[24..40].copy_from_slice(&sum.as_bytes()[..16]);
+    overwrite(&path, &bytes);
+    for verb in READING.iter().chain(&[&["backup", "--init", "source"][..]]) {
+        let outcome = lab.run(*verb).expect_error(FAILED, &["99", "newer than this program"]);
+        assert!(outcome.stderr.contains("hint:"), "{outcome}");
     }
 }
 
@@ -134,13 +153,13 @@ fn wrong_values_are_refused_before_any_work() {
         (&["no-such-verb"], "no-such-verb"),
         (&["-r", "gopher://host/x", "snapshots"], "gopher"),
     ];
-    let before = crate::support::repository::objects(&lab.repository());
+    let before = objects(&lab.repository());
     for (args, named) in wrong {
         let outcome = lab.run(*args).expect(WRONG_USAGE);
         assert!(outcome.stderr.contains(named), "`{named}` is not named: {outcome}");
         assert!(outcome.stdout.is_empty(), "{outcome}");
     }
-    assert_eq!(crate::support::repository::objects(&lab.repository()), before);
+    assert_eq!(objects(&lab.repository()), before);
     assert!(!lab.path("t").exists());
 }
 

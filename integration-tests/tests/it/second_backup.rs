@@ -8,7 +8,7 @@ use crate::support::{
     Lab, Outcome, assert_same_tree,
     fixture::{self, set_mode, set_time},
     lab::{binary, pseudo_random},
-    repository::packs,
+    repository::{objects, packs},
 };
 
 fn number(summary: &Value, key: &str) -> u64 {
@@ -158,11 +158,11 @@ fn a_full_backup_reads_everything_and_still_stores_nothing_twice() {
 #[test]
 fn a_dry_run_stores_nothing() {
     let lab = Lab::with_backup();
-    let before = crate::support::repository::objects(&lab.repository());
+    let before = objects(&lab.repository());
     lab.write("source/new", b"new");
     let summary = lab.run(["backup", "--dry-run", "--json", "source"]).expect(0).summary();
     assert_eq!(number(&summary, "files_new"), 1, "{summary}");
-    assert_eq!(crate::support::repository::objects(&lab.repository()), before);
+    assert_eq!(objects(&lab.repository()), before);
 }
 
 #[test]
