@@ -13,6 +13,7 @@ mod errors;
 mod excludes;
 mod look;
 mod output;
+mod reference;
 mod restore;
 mod round_trip;
 mod second_backup;
