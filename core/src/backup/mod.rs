@@ -22,6 +22,8 @@ mod scan;
 mod session;
 mod shared;
 mod table;
+#[cfg(test)]
+mod tests;
 mod upload;
 mod writer;
 

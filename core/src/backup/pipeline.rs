@@ -198,7 +198,8 @@ impl Parent {
         snapshot: Option<&Snapshot>,
         shared: &Arc<Shared>,
     ) -> Result<Self> {
-        let none = || Self { cursor: ParentCursor::none(), nodes: ParentNodes::new(), _feeder: None };
+        let none =
+            || Self { cursor: ParentCursor::none(), nodes: ParentNodes::new(), _feeder: None };
         let Some(snapshot) = snapshot else { return Ok(none()) };
         let table = repository.table(&snapshot.root);
         let nodes = match table.nodes().await {
@@ -235,7 +236,12 @@ struct Threads {
 }
 
 impl Threads {
-    fn start(parts: Parts, source: Arc<dyn Source>, workers: usize, parent: Parent) -> Result<Self> {
+    fn start(
+        parts: Parts,
+        source: Arc<dyn Source>,
+        workers: usize,
+        parent: Parent,
+    ) -> Result<Self> {
         let (jobs, queue) = bounded(JOBS_MAX);
         let (items, rows) = bounded(ITEMS_MAX);
         let settings = parts.repository.settings();

@@ -10,13 +10,7 @@ use super::{
     packer::{Packer, Slot},
     shared::Shared,
 };
-use crate::{
-    compress::Compressor,
-    crypto::KeyRing,
-    entry::ChunkRef,
-    error::Result,
-    id::ChunkId,
-};
+use crate::{compress::Compressor, crypto::KeyRing, entry::ChunkRef, error::Result, id::ChunkId};
 
 /// A gathered segment holds at most so much plaintext.
 pub(super) const GROUP_BYTES_MAX: usize = 1 << 20;

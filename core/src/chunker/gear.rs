@@ -34,6 +34,12 @@ impl GearTable {
         Self(table)
     }
 
+    /// The number of one byte value.
+    #[cfg(test)]
+    pub(super) fn of(&self, byte: u8) -> u64 {
+        self.0[usize::from(byte)]
+    }
+
     /// The first of `positions` whose hash is below `limit`. A position is an offset into
     /// `data`, at least [`WINDOW_BYTES`] and at most its length; the bytes before it count.
     pub(super) fn find_below(

@@ -20,9 +20,8 @@ use futures::stream::BoxStream;
 
 pub use self::{
     error::{Operation, TargetError, TargetErrorKind, TargetResult},
-    
     key::{InvalidKey, KeyPrefix, ObjectKey},
-    
+    memory::MemoryTarget,
     payload::{Payload, PayloadStream},
 };
 

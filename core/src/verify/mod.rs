@@ -3,11 +3,7 @@
 use std::{sync::Arc, time::Duration};
 
 use crate::{
-    error::Result,
-    id::SessionId,
-    monitor::Monitor,
-    repository::Repository,
-    restore::RestoreReport,
+    error::Result, id::SessionId, monitor::Monitor, repository::Repository, restore::RestoreReport,
     source::Sink,
 };
 

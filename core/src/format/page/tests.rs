@@ -1,0 +1,1 @@
+//! Pages, nodes and lists as bytes.
