@@ -280,6 +280,10 @@ impl Decompressor {
     }
 
     fn unfold(&mut self, payload: &[u8], plain_bytes: usize, out: &mut Vec<u8>) -> Result<()> {
+        if out.capacity() < plain_bytes {
+            out.clear();
+            out.reserve_exact(plain_bytes);
+        }
         // A slice, not the vector: zstd would fill a vector up to its capacity.
         out.resize(plain_bytes, 0);
         let length = self.context.decompress(out.as_mut_slice(), payload).map_err(|code| {

@@ -16,11 +16,12 @@ pub mod compress;
 pub mod crypto;
 
 // 3 formats
-pub mod packset;
 pub mod entry;
 pub mod format;
+pub mod packset;
 
 // 4 doors
+pub mod encrypted;
 pub mod source;
 pub mod target;
 pub mod tasks;
@@ -33,3 +34,6 @@ pub mod backup;
 pub mod look;
 pub mod restore;
 pub mod verify;
+
+#[cfg(test)]
+mod testing;

@@ -43,6 +43,16 @@ impl PackSet {
             .is_some_and(|(_, end)| pack.counter < *end)
     }
 
+    /// The first pack of this set that `other` lacks, if there is one. Compares runs, so that a
+    /// set of billions (a hostile one) costs no more than a small one.
+    pub fn first_missing_in(&self, other: &Self) -> Option<PackId> {
+        self.sessions.iter().find_map(|(session, runs)| {
+            let theirs = other.sessions.get(session);
+            let counter = runs.iter().find_map(|(start, end)| first_gap(theirs, *start, *end))?;
+            Some(PackId { session: *session, counter })
+        })
+    }
+
     /// All packs, in order.
     pub fn iter(&self) -> impl Iterator<Item = PackId> {
         self.sessions.iter().flat_map(|(session, runs)| {
@@ -96,6 +106,17 @@ impl PackSet {
             }
         }
         Ok(set)
+    }
+}
+
+/// The first number in `start..end` that `runs` lack. Runs do not touch, so that one of them
+/// holds all of it or there is a gap.
+fn first_gap(runs: Option<&Runs>, start: u32, end: u32) -> Option<u32> {
+    let covering = runs.and_then(|runs| runs.range(..=start).next_back());
+    match covering.map(|(_, covered)| *covered) {
+        Some(covered) if covered >= end => None,
+        Some(covered) if covered > start => Some(covered),
+        _ => Some(start),
     }
 }
 
@@ -180,6 +201,11 @@ mod tests {
                     let id = pack(session, counter);
                     prop_assert_eq!(set.contains(id), all.contains(&id));
                 }
+            }
+            for (smaller, larger) in [(&a, &b), (&b, &a), (&a, &all), (&all, &b)] {
+                let missing = smaller.difference(larger).next().copied();
+                let set = |packs: &BTreeSet<PackId>| -> PackSet { packs.iter().copied().collect() };
+                prop_assert_eq!(set(smaller).first_missing_in(&set(larger)), missing);
             }
             let mut bytes = Vec::new();
             set.encode(&mut Encoder::new(&mut bytes)).unwrap();

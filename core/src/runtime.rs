@@ -9,9 +9,7 @@ use async_trait::async_trait;
 /// A point of wall-clock time: nanoseconds since 1970-01-01T00:00:00Z, leap seconds ignored.
 ///
 /// Covers the years 1677 to 2262. Used for display and for fencing, never for safety.
-#[derive(
-    Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, serde::Serialize,
-)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, serde::Serialize)]
 pub struct Timestamp(pub i64);
 
 impl Timestamp {

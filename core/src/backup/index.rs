@@ -106,8 +106,7 @@ impl IndexSource {
     /// their directories.
     async fn packs_of(&self, session: SessionId, counters: &[u32]) -> Result<Vec<IndexedPack>> {
         let prefix = layout::prefix(&format!("{}/{session}", layout::PACKS))?;
-        let stored: Vec<ObjectMeta> =
-            self.repository.target().list(&prefix).try_collect().await?;
+        let stored: Vec<ObjectMeta> = self.repository.target().list(&prefix).try_collect().await?;
         let mut rows = Vec::new();
         for counter in counters {
             rows.extend(self.read_segment(session, *counter).await?);

@@ -73,7 +73,9 @@ impl Known {
         let number = self.add_pack(pack);
         for (segment, row) in directory.segments.iter().enumerate() {
             for (id, _) in &row.chunks {
-                self.shard(id).entry(*id).or_insert(Place { pack: number, segment: segment as u32 });
+                self.shard(id)
+                    .entry(*id)
+                    .or_insert(Place { pack: number, segment: segment as u32 });
             }
         }
     }
@@ -135,8 +137,7 @@ impl Known {
                 LOADED => return Ok(()),
                 FAILED => return Err(Error::new(ErrorKind::Interrupted, "the index is missing")),
                 _ => {
-                    guard =
-                        self.state_changed.wait(guard).unwrap_or_else(PoisonError::into_inner);
+                    guard = self.state_changed.wait(guard).unwrap_or_else(PoisonError::into_inner);
                 }
             }
         }

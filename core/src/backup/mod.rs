@@ -12,6 +12,7 @@
 //! channels are bounded, and a failure anywhere closes them all. Last of all comes one commit:
 //! until then nothing of the run is visible, and afterwards all of it.
 
+mod arena;
 mod index;
 mod known;
 mod packer;
@@ -22,6 +23,8 @@ mod scan;
 mod session;
 mod shared;
 mod table;
+#[cfg(test)]
+mod tests;
 mod upload;
 mod writer;
 

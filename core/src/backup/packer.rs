@@ -11,7 +11,11 @@ use std::sync::{
 use bytes::Bytes;
 use tokio::sync::mpsc;
 
-use super::{known::Known, shared};
+use super::{
+    arena::{Arena, ArenaPool},
+    known::Known,
+    shared,
+};
 use crate::{
     compress::Algorithm,
     crypto::KeyRing,
@@ -33,6 +37,8 @@ const TAG_BYTES: u64 = 16;
 pub(super) struct FinishedPack {
     pub(super) pack: PackRef,
     pub(super) sealed: SealedPack,
+    /// Where its segments lie; to be dropped once the pack is stored.
+    pub(super) arena: Arena,
 }
 
 /// Hands out segments of the pack being filled.
@@ -42,6 +48,7 @@ pub(super) struct Packer {
     session: SessionId,
     pack_bytes: u64,
     known: Arc<Known>,
+    arenas: Arc<ArenaPool>,
     finished: mpsc::Sender<FinishedPack>,
     current: Mutex<Current>,
 }
@@ -62,8 +69,9 @@ pub(super) struct OpenPack {
     filling: Mutex<Filling>,
 }
 
-#[derive(Default)]
 struct Filling {
+    /// Taken out when the pack is finished.
+    arena: Option<Arena>,
     /// Sealed bytes, and for open segments what they may take at most.
     used_bytes: u64,
     open: u32,
@@ -101,35 +109,40 @@ impl Packer {
         session: SessionId,
         pack_bytes: u64,
         known: Arc<Known>,
+        arenas: Arc<ArenaPool>,
         finished: mpsc::Sender<FinishedPack>,
     ) -> Self {
         let current = Mutex::default();
-        Self { keys, randomness, session, pack_bytes, known, finished, current }
+        Self { keys, randomness, session, pack_bytes, known, arenas, finished, current }
     }
 
-    /// A segment for a payload of at most `payload_bytes`.
+    /// A segment for a payload of at most `payload_bytes` in the pack being filled; `None` if
+    /// it has no more room. Never waits.
+    pub(super) fn try_allocate(&self, payload_bytes: usize) -> Option<Slot> {
+        let current = lock(&self.current);
+        current.pack.as_ref()?.try_allocate(reservation(payload_bytes), self.pack_bytes)
+    }
+
+    /// A segment for a payload of at most `payload_bytes`, in a new pack if need be. Waits for
+    /// the memory of one: the caller must hold no slot, or packs would wait for each other.
     pub(super) fn allocate(&self, payload_bytes: usize) -> Result<Slot> {
-        let reserved_bytes = payload_bytes as u64 + TAG_BYTES + ROW_BYTES;
-        let mut current = lock(&self.current);
-        if let Some(pack) = &current.pack {
-            if let Some(slot) = pack.try_allocate(reserved_bytes, self.pack_bytes) {
-                return Ok(slot);
-            }
-            let full = current.pack.take();
-            drop(current);
-            if let Some(full) = full {
-                self.close(&full)?;
-            }
-            current = lock(&self.current);
-            // another worker may have opened the next one meanwhile
-            if let Some(pack) = &current.pack
-                && let Some(slot) = pack.try_allocate(reserved_bytes, self.pack_bytes)
-            {
-                return Ok(slot);
-            }
+        if let Some(slot) = self.try_allocate(payload_bytes) {
+            return Ok(slot);
         }
-        let pack = Arc::new(self.open(&mut current)?);
-        let slot = pack.try_allocate(reserved_bytes, u64::MAX);
+        let full = lock(&self.current).pack.take();
+        if let Some(full) = full {
+            self.close(&full)?;
+        }
+        let arena = self.arenas.take().ok_or_else(shared::stopped)?;
+        let mut current = lock(&self.current);
+        // another writer may have opened the next one meanwhile
+        if let Some(pack) = &current.pack
+            && let Some(slot) = pack.try_allocate(reservation(payload_bytes), self.pack_bytes)
+        {
+            return Ok(slot);
+        }
+        let pack = Arc::new(self.open(&mut current, arena)?);
+        let slot = pack.try_allocate(reservation(payload_bytes), u64::MAX);
         let replaced = current.pack.replace(pack);
         drop(current);
         if let Some(replaced) = replaced {
@@ -138,7 +151,7 @@ impl Packer {
         slot.ok_or_else(|| Error::internal("a new pack has no room"))
     }
 
-    fn open(&self, current: &mut Current) -> Result<OpenPack> {
+    fn open(&self, current: &mut Current, arena: Arena) -> Result<OpenPack> {
         let id = PackId { session: self.session, counter: current.next_counter };
         current.next_counter = current
             .next_counter
@@ -148,20 +161,22 @@ impl Packer {
         let pack = PackRef { id, salt: *sealer.salt() };
         let number = self.known.add_pack(pack);
         let is_closing = AtomicBool::new(false);
-        Ok(OpenPack { sealer, pack, number, is_closing, filling: Mutex::default() })
+        let filling = Filling { arena: Some(arena), used_bytes: 0, open: 0, segments: Vec::new() };
+        Ok(OpenPack { sealer, pack, number, is_closing, filling: Mutex::new(filling) })
     }
 
-    /// Seals `payload` (compressed with `algorithm` from the plaintext of `chunks`) into the slot.
+    /// Seals `payload` (compressed with `algorithm` from the plaintext of `chunks`) in place and
+    /// copies it into the slot.
     pub(super) fn complete(
         &self,
         slot: Slot,
         chunks: Vec<(ChunkId, u32)>,
         algorithm: Algorithm,
-        mut payload: Vec<u8>,
+        payload: &mut Vec<u8>,
     ) -> Result<()> {
         let plain_len = chunks.iter().map(|(_, length)| *length).sum();
         let pack = slot.pack;
-        pack.sealer.seal_segment(slot.segment, &chunks, algorithm, plain_len, &mut payload)?;
+        pack.sealer.seal_segment(slot.segment, &chunks, algorithm, plain_len, payload)?;
         let row_bytes = ROW_BYTES + CHUNK_ROW_BYTES * chunks.len() as u64;
         let stored_len = payload.len() as u32;
         let row = SegmentRow { algorithm, plain_len, stored_len, chunks };
@@ -169,7 +184,10 @@ impl Packer {
         filling.used_bytes += u64::from(stored_len) + row_bytes;
         filling.used_bytes -= slot.reserved_bytes.min(filling.used_bytes);
         filling.open -= 1;
-        filling.segments[slot.segment as usize] = Some((row, Bytes::from(payload)));
+        let arena = filling.arena.as_mut();
+        let arena = arena.ok_or_else(|| Error::internal("a slot of a finished pack"))?;
+        let sealed = arena.add(payload);
+        filling.segments[slot.segment as usize] = Some((row, sealed));
         let is_last = filling.open == 0 && pack.is_closing.load(Ordering::Relaxed);
         drop(filling);
         if is_last { self.finish(&pack) } else { Ok(()) }
@@ -185,7 +203,11 @@ impl Packer {
     }
 
     fn finish(&self, pack: &OpenPack) -> Result<()> {
-        let filled = std::mem::take(&mut lock(&pack.filling).segments);
+        let mut filling = lock(&pack.filling);
+        let filled = std::mem::take(&mut filling.segments);
+        let arena = filling.arena.take();
+        drop(filling);
+        let arena = arena.ok_or_else(|| Error::internal("a pack finished twice"))?;
         let mut directory = Directory { segments: Vec::with_capacity(filled.len()) };
         let mut segments = Vec::with_capacity(filled.len());
         for segment in filled {
@@ -195,7 +217,7 @@ impl Packer {
             segments.push(bytes);
         }
         let sealed = pack.sealer.finish(&directory, segments)?;
-        let finished = FinishedPack { pack: pack.pack, sealed };
+        let finished = FinishedPack { pack: pack.pack, sealed, arena };
         self.finished.blocking_send(finished).map_err(|_| shared::stopped())
     }
 
@@ -222,6 +244,10 @@ impl OpenPack {
         filling.open += 1;
         Some(Slot { pack: self.clone(), segment, reserved_bytes })
     }
+}
+
+fn reservation(payload_bytes: usize) -> u64 {
+    payload_bytes as u64 + TAG_BYTES + ROW_BYTES
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {

@@ -114,7 +114,12 @@ impl ParentCursor {
     }
 
     /// Looks `name` of `folder` up. Calls must come in table order.
-    pub(super) fn look_up(&mut self, folder: &TreePath, name: &[u8], stat: &Stat) -> Result<Before> {
+    pub(super) fn look_up(
+        &mut self,
+        folder: &TreePath,
+        name: &[u8],
+        stat: &Stat,
+    ) -> Result<Before> {
         loop {
             let Some(page) = self.page()? else { return Ok(Before::Nothing) };
             let Some((its_folder, entry)) = page.get(self.index) else {
@@ -162,11 +167,9 @@ impl ParentCursor {
     /// systems decide late.
     fn is_unchanged(&self, entry: &Entry, now: &Stat) -> bool {
         let before = &entry.stat;
-        let is_equal = Stat {
-            device: before.device,
-            allocated_bytes: before.allocated_bytes,
-            ..*now
-        } == *before;
+        let is_equal =
+            Stat { device: before.device, allocated_bytes: before.allocated_bytes, ..*now }
+                == *before;
         is_equal && !entry.is_torn && (now.kind != EntryKind::File || self.is_settled(now))
     }
 
@@ -174,7 +177,8 @@ impl ParentCursor {
     /// was read: the stamp lies within the file system's granularity of our reading it.
     fn is_settled(&self, stat: &Stat) -> bool {
         // whole seconds speak for a file system that keeps no finer times
-        let granularity_ns: i64 = if stat.ctime.nanoseconds == 0 { 2_000_000_000 } else { 20_000_000 };
+        let granularity_ns: i64 =
+            if stat.ctime.nanoseconds == 0 { 2_000_000_000 } else { 20_000_000 };
         let nanoseconds = |time: FileTime| {
             i128::from(time.seconds) * 1_000_000_000 + i128::from(time.nanoseconds)
         };

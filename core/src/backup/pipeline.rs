@@ -8,6 +8,7 @@ use tokio::sync::mpsc;
 
 use super::{
     BackupOptions, BackupReport,
+    arena::ArenaPool,
     known::Known,
     packer::Packer,
     parent::ParentCursor,
@@ -34,6 +35,8 @@ use crate::{
 const JOBS_MAX: usize = 256;
 /// Entries between the walk and the table.
 const ITEMS_MAX: usize = 2_048;
+/// Packs being filled or stored, beyond those that idle writers keep open.
+const PACKS_MOVING: usize = 1;
 /// Pages of the parent read ahead of the walk.
 const PARENT_PAGES_MAX: usize = 4;
 
@@ -121,12 +124,17 @@ async fn run_parts(
     let settings = repository.settings();
     let known = Arc::new(Known::new());
     let (finished, packs) = mpsc::channel(1);
+    // every writer may keep one pack open while it has nothing to do; the others move on
+    let writers = options.workers + 1;
+    let pack_bytes = settings.pack_target_bytes;
+    let arenas = ArenaPool::new(writers + PACKS_MOVING, pack_bytes as usize);
     let packer = Arc::new(Packer::new(
         repository.keys().clone(),
         repository.runtime().randomness.clone(),
         session.id(),
-        u64::from(settings.pack_target_bytes),
+        u64::from(pack_bytes),
         known.clone(),
+        arenas.clone(),
         finished,
     ));
     let parts = Parts {
@@ -146,6 +154,7 @@ async fn run_parts(
             shared.fail(error);
             known.index_loaded(false);
         }
+        arenas.stop();
     };
     let index = async { load_index(session, &known, shared).await };
     let joined = tasks::spawn_blocking("backup threads", move || threads.join());
@@ -198,7 +207,8 @@ impl Parent {
         snapshot: Option<&Snapshot>,
         shared: &Arc<Shared>,
     ) -> Result<Self> {
-        let none = || Self { cursor: ParentCursor::none(), nodes: ParentNodes::new(), _feeder: None };
+        let none =
+            || Self { cursor: ParentCursor::none(), nodes: ParentNodes::new(), _feeder: None };
         let Some(snapshot) = snapshot else { return Ok(none()) };
         let table = repository.table(&snapshot.root);
         let nodes = match table.nodes().await {
@@ -235,7 +245,12 @@ struct Threads {
 }
 
 impl Threads {
-    fn start(parts: Parts, source: Arc<dyn Source>, workers: usize, parent: Parent) -> Result<Self> {
+    fn start(
+        parts: Parts,
+        source: Arc<dyn Source>,
+        workers: usize,
+        parent: Parent,
+    ) -> Result<Self> {
         let (jobs, queue) = bounded(JOBS_MAX);
         let (items, rows) = bounded(ITEMS_MAX);
         let settings = parts.repository.settings();

@@ -66,7 +66,11 @@ impl FileReader {
     }
 
     /// Reads and stores `found`. The inner error is the file's own: it cannot be read.
-    pub(super) fn read(&mut self, folder: &dyn Folder, found: &Found) -> Result<io::Result<FileRead>> {
+    pub(super) fn read(
+        &mut self,
+        folder: &dyn Folder,
+        found: &Found,
+    ) -> Result<io::Result<FileRead>> {
         match self.try_read(folder, found) {
             Ok(read) => Ok(Ok(read)),
             Err(Failed::Item(error)) => Ok(Err(error)),

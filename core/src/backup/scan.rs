@@ -113,14 +113,19 @@ impl Scanner {
     ) -> Result<()> {
         let is_file = found.stat.kind == EntryKind::File;
         if is_file {
-            let total = Progress { files_total: 1, bytes_total: found.stat.size, ..Progress::default() };
+            let total =
+                Progress { files_total: 1, bytes_total: found.stat.size, ..Progress::default() };
             self.shared.advance(total);
         }
         match self.parent.look_up(path, &found.name, &found.stat)? {
             Before::Same(page, index) => {
                 self.changes(found.stat.kind).unmodified += 1;
                 if is_file {
-                    let done = Progress { files_done: 1, bytes_done: found.stat.size, ..Progress::default() };
+                    let done = Progress {
+                        files_done: 1,
+                        bytes_done: found.stat.size,
+                        ..Progress::default()
+                    };
                     self.shared.advance(done);
                 }
                 self.extend_run(page, index)

@@ -110,9 +110,12 @@ impl Session {
         match repository.target().put(&key, payload, PutMode::Create).await {
             Ok(()) => {}
             Err(error) if error.kind() == crate::target::TargetErrorKind::AlreadyExists => {
-                return Err(Error::new(ErrorKind::Conflict, "this run was given up by another one")
-                    .on(key)
-                    .hint("run the backup again: what was stored is not sent twice"));
+                return Err(Error::new(
+                    ErrorKind::Conflict,
+                    "this run was given up by another one",
+                )
+                .on(key)
+                .hint("run the backup again: what was stored is not sent twice"));
             }
             Err(error) => return Err(error.into()),
         }

@@ -127,7 +127,7 @@ async fn store(
     is_dry_run: bool,
     finished: FinishedPack,
 ) -> Result<IndexedPack> {
-    let FinishedPack { pack, sealed } = finished;
+    let FinishedPack { pack, sealed, arena } = finished;
     let row = IndexedPack {
         pack,
         size_bytes: sealed.size,
@@ -138,5 +138,6 @@ async fn store(
         let payload = Payload::from(sealed.parts);
         repository.target().put(&layout::pack_key(pack.id)?, payload, PutMode::Create).await?;
     }
+    drop(arena);
     Ok(row)
 }

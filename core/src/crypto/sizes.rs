@@ -15,8 +15,8 @@ pub fn padme(length: u64) -> u64 {
         return length;
     }
     let exponent = length.ilog2();
-    let kept_bits = exponent.checked_ilog2().map_or(0, |log| log + 1);
-    let mask = (1u64 << (exponent - kept_bits.min(exponent))) - 1;
+    let kept_bits = exponent.ilog2() + 1;
+    let mask = (1u64 << (exponent - kept_bits)) - 1;
     length.checked_add(mask).map_or(length, |sum| sum & !mask)
 }
 

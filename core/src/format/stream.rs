@@ -55,9 +55,9 @@ impl StreamLayout {
         self.plain_bytes.saturating_add(overhead)
     }
 
-    /// Where frame `index` begins in the sealed object.
+    /// Where frame `index` begins in the sealed object; saturates at the end of 64 bits.
     pub const fn frame_offset(index: u64) -> u64 {
-        HEADER_BYTES as u64 + index * FRAME_SEALED_BYTES as u64
+        index.saturating_mul(FRAME_SEALED_BYTES as u64).saturating_add(HEADER_BYTES as u64)
     }
 }
 

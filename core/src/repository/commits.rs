@@ -108,9 +108,8 @@ impl Repository {
     pub(crate) async fn load_commit(&self, session: SessionId) -> Result<LoadedCommit> {
         let name = MetaName::Commit(session).to_string();
         let bytes = self.target().get(&layout::key(&name)?, ByteRange::Full).await?;
-        self.open_commit(session, &bytes).map_err(|error| {
-            if error.object().is_some() { error } else { error.on(name) }
-        })
+        self.open_commit(session, &bytes)
+            .map_err(|error| if error.object().is_some() { error } else { error.on(name) })
     }
 
     /// Opens a commit as stored.
@@ -119,16 +118,14 @@ impl Repository {
         let damaged = |why: &str| Error::damaged(&name, why);
         let (sealed, main_len) = split_commit(bytes).ok_or_else(|| damaged("is truncated"))?;
         let (main, references) = sealed.split_at(main_len);
-        let commit =
-            Commit::decode(&record::open(self.keys(), ObjectType::Commit, &name, main)?)?;
+        let commit = Commit::decode(&record::open(self.keys(), ObjectType::Commit, &name, main)?)?;
         if commit.session != session || commit.repository != self.id() {
             return Err(damaged("belongs to another session or repository"));
         }
         if *blake3::hash(references).as_bytes() != commit.references {
             return Err(damaged("has the reference list of another commit"));
         }
-        let references =
-            record::open(self.keys(), ObjectType::ReferenceList, &name, references)?;
+        let references = record::open(self.keys(), ObjectType::ReferenceList, &name, references)?;
         let references = cbor::decode_with(&references, "reference list", PackSet::decode)?;
         Ok(LoadedCommit { commit, hash: *blake3::hash(bytes).as_bytes(), references })
     }

@@ -15,8 +15,8 @@ mod table;
 
 use std::{fmt, sync::Arc};
 
-use self::packs::PackReader;
 pub(crate) use self::commits::{CommitList, LoadedCommit, MetaListing};
+use self::packs::PackReader;
 pub use self::{
     credential::Credential,
     open::InitOptions,

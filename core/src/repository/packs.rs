@@ -35,11 +35,7 @@ pub struct PackDirectory {
 }
 
 impl PackDirectory {
-    pub(crate) fn new(
-        pack: PackRef,
-        opener: PackOpener,
-        directory: Directory,
-    ) -> Self {
+    pub(crate) fn new(pack: PackRef, opener: PackOpener, directory: Directory) -> Self {
         let mut offsets: Vec<u64> = directory.segment_offsets().collect();
         offsets.push(directory.pack_bytes());
         Self { pack, opener, directory, offsets }

@@ -50,7 +50,8 @@ impl Table {
                 let packs = packs.clone();
                 async move {
                     let (row, is_last) = row?;
-                    load_page(&packs, row, is_last).await
+                    let page = Arc::new(load_page(&packs, &row).await?);
+                    Ok(LoadedPage { row, page, is_last })
                 }
             })
             .buffered(PAGES_AHEAD)
@@ -77,6 +78,14 @@ impl Table {
             Some((item, walk))
         })
         .boxed()
+    }
+
+    /// The page of a row that [`Self::rows_from`] gave.
+    ///
+    /// # Errors
+    /// `Damaged` if it is missing or altered, or another one than the row says.
+    pub async fn page(&self, row: &NodeRow) -> Result<Page> {
+        load_page(&self.packs, row).await
     }
 
     /// The nodes of the table above the pages, by level order of a walk; for reuse by the next
@@ -164,13 +173,13 @@ async fn fetch_page(packs: &PackReader, chunk: &ChunkRef) -> Result<Page> {
     Page::decode(&bytes).map_err(|error| name(error, chunk))
 }
 
-async fn load_page(packs: &PackReader, row: NodeRow, is_last: bool) -> Result<LoadedPage> {
+async fn load_page(packs: &PackReader, row: &NodeRow) -> Result<Page> {
     let page = fetch_page(packs, &row.chunk).await?;
     if page.first_key().as_ref() != Some(&row.first) {
         let error = Error::damaged("page", "begins with another entry than its node says");
         return Err(name(error, &row.chunk));
     }
-    Ok(LoadedPage { row, page: Arc::new(page), is_last })
+    Ok(page)
 }
 
 fn name(error: Error, chunk: &ChunkRef) -> Error {

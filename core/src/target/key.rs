@@ -162,8 +162,25 @@ mod tests {
         let long_segment = "a".repeat(129);
         let long_key = ["a"; 300].join("/");
         for bad in [
-            "", "/", "a/", "/a", "a//b", ".", "..", "a/../b", "a/.b", "A", "a b", "a\\b", "a\0b",
-            "ä", "a:b", "a%2fb", "a\nb", &long_segment, &long_key,
+            "",
+            "/",
+            "a/",
+            "/a",
+            "a//b",
+            ".",
+            "..",
+            "a/../b",
+            "a/.b",
+            "A",
+            "a b",
+            "a\\b",
+            "a\0b",
+            "ä",
+            "a:b",
+            "a%2fb",
+            "a\nb",
+            &long_segment,
+            &long_key,
         ] {
             assert!(ObjectKey::parse(bad).is_err(), "{bad:?}");
         }

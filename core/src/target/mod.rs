@@ -20,9 +20,9 @@ use futures::stream::BoxStream;
 
 pub use self::{
     error::{Operation, TargetError, TargetErrorKind, TargetResult},
-    
+    ext::TargetExt,
     key::{InvalidKey, KeyPrefix, ObjectKey},
-    
+    memory::MemoryTarget,
     payload::{Payload, PayloadStream},
 };
 
@@ -30,6 +30,9 @@ pub use self::{
 ///
 /// Implement these six calls and run [`conformance::run`] to become a backend. Every call is
 /// safe to run many times at once. Conveniences for callers live in [`TargetExt`].
+///
+/// A key is never also a folder of other keys (`a` beside `a/b`): storages differ there, so
+/// callers do not do it, and a target may refuse it as [`TargetErrorKind::Invalid`].
 ///
 /// `Display` names the place for people (a URL without secrets).
 #[async_trait]
@@ -113,6 +116,20 @@ pub enum ByteRange {
         /// How many bytes at most.
         length: u64,
     },
+}
+
+impl ByteRange {
+    /// The bytes that this range names in an object of `size_bytes`: cut at the end, empty where
+    /// it starts at or past the end. What every backend's `get` does.
+    pub fn within(self, size_bytes: u64) -> std::ops::Range<u64> {
+        match self {
+            Self::Full => 0..size_bytes,
+            Self::From { offset, length } => {
+                let start = offset.min(size_bytes);
+                start..start.saturating_add(length).min(size_bytes)
+            }
+        }
+    }
 }
 
 /// One object, as listed.

@@ -1,14 +1,51 @@
 //! Verify: prove that a repository holds what its snapshots say.
+//!
+//! One listing shows what is stored. Small objects are read whole and opened; the directories of
+//! packs are compared with the index; the table of every snapshot is walked and every reference
+//! looked up; on demand every byte of every pack is read, opened and hashed again. Damage of one
+//! object never stops the verification: it is named, with the snapshots and files that need it.
+//!
+//! Reads from the target only, never from what the repository keeps in memory, and writes
+//! nothing but the scratch place of a test restore.
 
-use std::{sync::Arc, time::Duration};
+mod affected;
+mod counted;
+mod data;
+mod directories;
+mod findings;
+mod inventory;
+mod scratch;
+mod small;
+mod structure;
+mod tables;
+#[cfg(test)]
+mod tests;
 
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
+
+use bytes::Bytes;
+
+use self::{
+    counted::Counted,
+    directories::Directories,
+    findings::{Findings, reason},
+    inventory::Inventory,
+    small::Commits,
+};
 use crate::{
-    error::Result,
+    error::{Error, ErrorKind, Result},
     id::SessionId,
-    monitor::Monitor,
-    repository::Repository,
+    monitor::{Monitor, Phase, Problem, Progress},
+    repository::{CommitList, Repository, Snapshot, SnapshotList, packs::PackReader},
     restore::RestoreReport,
     source::Sink,
+    target::{BackupTarget, ByteRange, ObjectMeta, SharedTarget},
 };
 
 /// How much of the packs' content is read.
@@ -77,11 +114,178 @@ pub struct VerifyReport {
 /// Verifies the repository.
 ///
 /// # Errors
-/// Only if the verification itself could not go on; damage is in the report.
+/// `Invalid` for a share that is none, `NotFound` for a snapshot to restore that is not there,
+/// and whatever keeps the verification from going on; damage is in the report.
 pub async fn verify(
     repository: &Repository,
     options: &VerifyOptions,
     monitor: Arc<dyn Monitor>,
 ) -> Result<VerifyReport> {
-    todo!()
+    if let ReadData::Percent(percent) = options.read_data
+        && !(percent > 0.0 && percent < 100.0)
+    {
+        let message = format!("{percent} is not a share between 0 and 100 percent");
+        return Err(Error::new(ErrorKind::Invalid, message));
+    }
+    let clock = repository.runtime().clock.clone();
+    let began = clock.monotonic();
+    monitor.phase(Phase::Verifying);
+    let mut run = Run::new(repository, options, monitor).await?;
+    let mut commits = run.check_commits().await?;
+    let snapshots = run.snapshots_to_restore(&commits)?;
+    run.check_all(&mut commits).await?;
+    run.restore(&snapshots).await?;
+    let mut report = run.finish();
+    report.duration = clock.monotonic().saturating_sub(began);
+    Ok(report)
+}
+
+/// A running verification.
+struct Run<'a> {
+    repository: &'a Repository,
+    options: &'a VerifyOptions,
+    monitor: Arc<dyn Monitor>,
+    target: SharedTarget,
+    bytes_read: Arc<AtomicU64>,
+    /// Not the repository's own reader: what that one read before counts for nothing.
+    packs: Arc<PackReader>,
+    inventory: Inventory,
+    directories: Directories,
+    findings: Findings,
+    report: VerifyReport,
+}
+
+impl<'a> Run<'a> {
+    async fn new(
+        repository: &'a Repository,
+        options: &'a VerifyOptions,
+        monitor: Arc<dyn Monitor>,
+    ) -> Result<Self> {
+        let (target, bytes_read) = Counted::wrap(repository.target().clone());
+        let packs = Arc::new(PackReader::new(target.clone(), repository.keys().clone()));
+        let inventory = Inventory::list(&*target).await?;
+        Ok(Self {
+            repository,
+            options,
+            monitor,
+            target,
+            bytes_read,
+            directories: Directories::new(packs.clone()),
+            packs,
+            inventory,
+            findings: Findings::default(),
+            report: VerifyReport::default(),
+        })
+    }
+
+    async fn check_all(&mut self, commits: &mut Commits) -> Result<()> {
+        self.note_junk();
+        self.check_keys().await?;
+        self.check_sessions().await?;
+        self.check_named(commits).await?;
+        self.count_packs(commits);
+        self.check_structure(commits).await?;
+        if self.options.read_data != ReadData::None {
+            self.check_data(commits).await?;
+        }
+        self.check_tables(commits).await?;
+        self.find_affected(commits).await
+    }
+
+    /// Objects that are none of ours.
+    fn note_junk(&mut self) {
+        self.report.unreferenced += self.inventory.junk_count;
+        for key in &self.inventory.junk {
+            let message = "is no object of a repository".to_owned();
+            self.monitor.problem(&Problem { item: key.to_string(), message, is_error: false });
+        }
+    }
+
+    fn count_packs(&mut self, commits: &Commits) {
+        let referred = commits.referred_packs();
+        let stored = self.inventory.packs.keys();
+        self.report.packs = stored.len() as u64;
+        self.report.unreferenced += stored.filter(|pack| !referred.contains(**pack)).count() as u64;
+        if self.counts_directories() {
+            let files_total = self.report.packs;
+            self.monitor.advance(Progress { files_total, ..Progress::default() });
+        }
+    }
+
+    /// True if progress counts directories of packs, because packs are not read whole.
+    fn counts_directories(&self) -> bool {
+        self.options.read_data == ReadData::None
+    }
+
+    /// The snapshots for the test restore.
+    fn snapshots_to_restore(&self, commits: &Commits) -> Result<Vec<Snapshot>> {
+        if self.options.restore_into.is_none() {
+            return Ok(Vec::new());
+        }
+        let commits = commits.loaded.values().cloned().collect();
+        let all = SnapshotList::new(&CommitList { commits, damaged: Vec::new() }).snapshots;
+        if self.options.snapshots.is_empty() {
+            return Ok(all.last().cloned().into_iter().collect());
+        }
+        let find = |id: &SessionId| {
+            let found = all.iter().find(|snapshot| snapshot.id == *id).cloned();
+            found.ok_or_else(|| Error::new(ErrorKind::NotFound, "no such snapshot").on(id))
+        };
+        self.options.snapshots.iter().map(find).collect()
+    }
+
+    /// The test restore, if one is asked for.
+    async fn restore(&mut self, snapshots: &[Snapshot]) -> Result<()> {
+        let Some(sink) = &self.options.restore_into else { return Ok(()) };
+        let workers = self.options.workers.max(1);
+        let (repository, monitor) = (self.repository, &self.monitor);
+        match scratch::test_restore(repository, snapshots, sink, workers, monitor).await {
+            Ok(report) => self.report.restore = Some(report),
+            Err(error) if error.kind() == ErrorKind::Damaged => {
+                let name = error.object().unwrap_or("test restore").to_owned();
+                self.findings.object(name, format!("test restore: {}", reason(error)?));
+            }
+            Err(error) => return Err(error),
+        }
+        Ok(())
+    }
+
+    fn finish(self) -> VerifyReport {
+        let mut report = self.report;
+        report.bytes_read = self.bytes_read.load(Ordering::Relaxed);
+        report.damage = self.findings.into_damage();
+        for damage in &report.damage {
+            let (item, message) = (damage.object.clone(), damage.message.clone());
+            self.monitor.problem(&Problem { item, message, is_error: true });
+        }
+        report
+    }
+
+    /// Turns an error about the object `name` into a finding.
+    fn note(&mut self, name: &str, result: Result<()>) -> Result<()> {
+        if let Err(error) = result {
+            self.findings.object(name, reason(error)?);
+        }
+        Ok(())
+    }
+
+    fn check_cancelled(&self) -> Result<()> {
+        if self.monitor.is_cancelled() {
+            return Err(Error::new(ErrorKind::Interrupted, "the verification was interrupted"));
+        }
+        Ok(())
+    }
+}
+
+/// All bytes of an object that must not be larger than `bytes_max`.
+async fn read_object(
+    target: &dyn BackupTarget,
+    object: &ObjectMeta,
+    bytes_max: u64,
+) -> Result<Bytes> {
+    if object.size_bytes > bytes_max {
+        let why = format!("has {} bytes, more than such an object can have", object.size_bytes);
+        return Err(Error::damaged(&object.key, why));
+    }
+    Ok(target.get(&object.key, ByteRange::Full).await?)
 }

@@ -6,7 +6,7 @@
 #[cfg(feature = "aws-lc")]
 mod aws_lc;
 #[cfg(any(feature = "portable", test))]
-#[cfg_attr(all(feature = "aws-lc", not(test)), expect(dead_code, reason = "aws-lc takes over"))]
+#[cfg_attr(all(feature = "aws-lc", not(test)), allow(dead_code, reason = "aws-lc takes over"))]
 mod portable;
 #[cfg(test)]
 mod tests;

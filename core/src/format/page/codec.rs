@@ -78,11 +78,7 @@ pub(super) fn decode_chunk(input: &mut Decoder<'_>, table: &PackTableReader) -> 
 }
 
 /// Encodes as an array whose items are chunk references or, for holes, plain numbers.
-pub(super) fn encode_pieces(
-    pieces: &[Piece],
-    out: &mut Out<'_>,
-    table: &mut PackTable,
-) -> Encoded {
+pub(super) fn encode_pieces(pieces: &[Piece], out: &mut Out<'_>, table: &mut PackTable) -> Encoded {
     out.array(pieces.len() as u64)?;
     for piece in pieces {
         match piece {

@@ -187,8 +187,8 @@ fn decode_groups(input: &mut Decoder<'_>, table: &PackTableReader) -> Decoded<Ve
         let suffix = input.bytes()?;
         let last = groups.last().map(|group| group.folder.as_bytes()).unwrap_or_default();
         let prefix = last.get(..shared).ok_or_else(|| cbor::wrong("shared path"))?;
-        let folder = TreePath::parse(&[prefix, suffix].concat())
-            .ok_or_else(|| cbor::wrong("not a path"))?;
+        let folder =
+            TreePath::parse(&[prefix, suffix].concat()).ok_or_else(|| cbor::wrong("not a path"))?;
         if groups.last().is_some_and(|before| before.folder >= folder) {
             return Err(cbor::wrong("folders out of order"));
         }
@@ -238,8 +238,7 @@ impl PieceList {
     /// The list as bytes: a map of pack table (0) and pieces (1).
     pub fn encode(&self) -> Vec<u8> {
         let mut table = PackTable::default();
-        let pieces =
-            cbor::encode_with(|out| codec::encode_pieces(&self.pieces, out, &mut table));
+        let pieces = cbor::encode_with(|out| codec::encode_pieces(&self.pieces, out, &mut table));
         let mut bytes = cbor::encode_with(|out| {
             out.map(2)?.u32(0)?;
             table.encode(out)?;

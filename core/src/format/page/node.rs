@@ -168,8 +168,7 @@ fn decode_rows(input: &mut Decoder<'_>, table: &PackTableReader) -> Decoded<Vec<
     let mut rows: Vec<NodeRow> = Vec::with_capacity(count.min(4096));
     for _ in 0..count {
         cbor::array_of(input, 5)?;
-        let folder =
-            TreePath::parse(input.bytes()?).ok_or_else(|| cbor::wrong("not a path"))?;
+        let folder = TreePath::parse(input.bytes()?).ok_or_else(|| cbor::wrong("not a path"))?;
         let name = input.bytes()?.to_vec();
         let first = EntryKey { folder, name };
         if !is_valid_name(&first.name) || rows.last().is_some_and(|row| row.first >= first) {

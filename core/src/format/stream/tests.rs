@@ -69,7 +69,7 @@ fn a_frame_of_the_wrong_length_is_refused_whatever_its_bytes() {
             assert_eq!(error.kind(), ErrorKind::Damaged);
         }
     }
-    assert!(opener.open_frame(FRAMES_MAX, &mut vec![0; 20], true).is_err());
+    assert!(opener.open_frame(FRAMES_MAX, &mut [0; 20], true).is_err());
 }
 
 #[test]

@@ -1,0 +1,154 @@
+//! The content of a file: its pieces in order, and their bytes.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use futures::{StreamExt, TryStreamExt, stream, stream::BoxStream};
+
+use crate::{
+    entry::{ChunkRef, Content, Entry, Piece},
+    error::Result,
+    format::page::PieceList,
+    repository::packs::PackReader,
+};
+
+/// Runs read ahead.
+const RUNS_AHEAD: usize = 4;
+/// Chunks of one run at most: what is ready but not yet taken stays small.
+const RUN_CHUNKS_MAX: usize = 256;
+/// Zeros to give out for holes.
+static ZEROS: [u8; 1 << 20] = [0; 1 << 20];
+
+/// The pieces of a file; long lists are fetched one at a time.
+pub(super) fn pieces<'a>(packs: &'a PackReader, entry: &'a Entry) -> BoxStream<'a, Result<Piece>> {
+    match &entry.content {
+        Content::Inline(pieces) => stream::iter(pieces.iter().copied().map(Ok)).boxed(),
+        Content::Listed { lists, .. } => stream::iter(lists)
+            .then(move |list| load_list(packs, list))
+            .map_ok(|list| stream::iter(list.pieces.into_iter().map(Ok)))
+            .try_flatten()
+            .boxed(),
+    }
+}
+
+async fn load_list(packs: &PackReader, list: &ChunkRef) -> Result<PieceList> {
+    let bytes = packs.chunk(list).await?;
+    PieceList::decode(&bytes)
+        .map_err(|error| error.on(format!("packs/{} chunk {}", list.pack.id, list.id)))
+}
+
+/// The bytes of a file.
+pub(super) fn read<'a>(
+    packs: &'a Arc<PackReader>,
+    entry: &'a Entry,
+) -> BoxStream<'a, Result<Bytes>> {
+    let runs = Runs { packs, pieces: pieces(packs, entry), next: None };
+    stream::try_unfold(
+        runs,
+        |mut runs| async move { Ok(runs.next().await?.map(|run| (run, runs))) },
+    )
+    .map_ok(move |run| fetch(packs, run))
+    .try_buffered(RUNS_AHEAD)
+    .map_ok(Ready::into_blocks)
+    .try_flatten()
+    .boxed()
+}
+
+/// A stretch of a file that is read in one go.
+enum Run {
+    /// Chunks that lie in one segment.
+    Chunks(Vec<ChunkRef>),
+    /// Zeros.
+    Hole(u64),
+}
+
+/// A stretch of a file that was read.
+enum Ready {
+    Chunks(Vec<Bytes>),
+    Hole(u64),
+}
+
+impl Ready {
+    fn into_blocks(self) -> BoxStream<'static, Result<Bytes>> {
+        match self {
+            Self::Chunks(chunks) => stream::iter(chunks.into_iter().map(Ok)).boxed(),
+            Self::Hole(length) => stream::iter(zeros(length).map(Ok)).boxed(),
+        }
+    }
+}
+
+/// `length` bytes of zeros, in blocks.
+fn zeros(length: u64) -> impl Iterator<Item = Bytes> {
+    let block = ZEROS.len() as u64;
+    let (whole, rest) = (length / block, (length % block) as usize);
+    let full = (0..whole).map(|_| Bytes::from_static(&ZEROS));
+    full.chain((rest > 0).then(|| Bytes::from_static(&ZEROS[..rest])))
+}
+
+async fn fetch(packs: &PackReader, run: Run) -> Result<Ready> {
+    let chunks = match run {
+        Run::Hole(length) => return Ok(Ready::Hole(length)),
+        Run::Chunks(chunks) => chunks,
+    };
+    let mut ready = Vec::with_capacity(chunks.len());
+    for chunk in &chunks {
+        ready.push(packs.chunk(chunk).await?);
+    }
+    Ok(Ready::Chunks(ready))
+}
+
+/// Gathers neighbouring chunks of one segment, so that runs fetched at the same time never fetch
+/// the same segment.
+struct Runs<'a> {
+    packs: &'a PackReader,
+    pieces: BoxStream<'a, Result<Piece>>,
+    next: Option<Piece>,
+}
+
+impl Runs<'_> {
+    async fn next(&mut self) -> Result<Option<Run>> {
+        let first = match self.next_piece().await? {
+            None => return Ok(None),
+            Some(Piece::Hole(length)) => return Ok(Some(Run::Hole(length))),
+            Some(Piece::Chunk(first)) => first,
+        };
+        // asked for here, one run after the other, so that no directory is fetched twice
+        self.packs.directory(&first.pack).await?;
+        let mut run = vec![first];
+        while run.len() < RUN_CHUNKS_MAX {
+            match self.next_piece().await? {
+                Some(Piece::Chunk(chunk)) if is_same_segment(&chunk, &first) => run.push(chunk),
+                other => {
+                    self.next = other;
+                    break;
+                }
+            }
+        }
+        Ok(Some(Run::Chunks(run)))
+    }
+
+    async fn next_piece(&mut self) -> Result<Option<Piece>> {
+        match self.next.take() {
+            Some(piece) => Ok(Some(piece)),
+            None => self.pieces.try_next().await,
+        }
+    }
+}
+
+fn is_same_segment(left: &ChunkRef, right: &ChunkRef) -> bool {
+    left.pack == right.pack && left.segment == right.segment
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn holes_come_in_bounded_blocks() {
+        for length in [0, 1, ZEROS.len() as u64, 3 * ZEROS.len() as u64 + 5] {
+            let blocks: Vec<Bytes> = zeros(length).collect();
+            assert_eq!(blocks.iter().map(|block| block.len() as u64).sum::<u64>(), length);
+            assert!(blocks.iter().all(|block| block.iter().all(|byte| *byte == 0)));
+        }
+    }
+}

@@ -1,0 +1,324 @@
+//! Reading packs whole: every byte is fetched, every segment opened and decompressed, every
+//! chunk hashed again.
+//!
+//! A pack is fetched in parts of several segments; while threads work on one part, the next one
+//! is on its way. So memory holds two parts a worker, however large packs are.
+
+use std::{
+    collections::BTreeSet,
+    sync::{Arc, Mutex, PoisonError},
+};
+
+use bytes::Bytes;
+use futures::{StreamExt, future, stream};
+
+use super::{
+    ReadData, Run, directories,
+    findings::{Extent, reason},
+    small::Commits,
+};
+use crate::{
+    compress::Decompressor,
+    crypto::KeyRing,
+    error::{Error, ErrorKind, Result},
+    format::commit::ObjectHash,
+    id::PackId,
+    monitor::{Monitor, Progress},
+    repository::{
+        layout,
+        packs::{PackDirectory, PackReader},
+    },
+    runtime::{Randomness, random},
+    target::ObjectKey,
+    tasks,
+};
+
+/// Bytes fetched at once, if no single segment is longer.
+const PART_BYTES: u64 = 4 << 20;
+
+/// Something wrong with a part of the pack.
+type Flaw = (Extent, String);
+
+/// What reading one pack showed.
+struct Outcome {
+    pack: PackId,
+    flaws: Vec<Flaw>,
+    /// True if every byte was looked at.
+    is_whole: bool,
+}
+
+impl Run<'_> {
+    /// Reads the packs that the options ask for.
+    pub(super) async fn check_data(&mut self, commits: &Commits) -> Result<()> {
+        let chosen = self.choose_packs();
+        let work = PackCheck {
+            reader: self.packs.clone(),
+            keys: self.repository.keys().clone(),
+            monitor: self.monitor.clone(),
+            idle: Arc::default(),
+        };
+        let workers = self.options.workers.max(1);
+        let mut outcomes = stream::iter(chosen)
+            .map(|pack| work.clone().check(pack, commits.packs.get(&pack).copied()))
+            .buffer_unordered(workers);
+        while let Some(outcome) = outcomes.next().await {
+            let Outcome { pack, flaws, is_whole } = outcome?;
+            self.report.packs_read += u64::from(is_whole);
+            for (extent, why) in flaws {
+                self.findings.pack(pack, extent, why);
+            }
+            self.monitor.advance(Progress { files_done: 1, ..Progress::default() });
+        }
+        Ok(())
+    }
+
+    /// The packs to read, and tells the monitor how much that is.
+    fn choose_packs(&self) -> Vec<PackId> {
+        let mut packs: Vec<PackId> = self.inventory.packs.keys().copied().collect();
+        match self.options.read_data {
+            ReadData::None => packs.clear(),
+            ReadData::All => {}
+            ReadData::Percent(percent) => {
+                sample(&mut packs, percent, &*self.repository.runtime().randomness);
+            }
+        }
+        let sizes = packs.iter().filter_map(|pack| self.inventory.packs.get(pack));
+        let (files_total, bytes_total) = (packs.len() as u64, sizes.sum());
+        self.monitor.advance(Progress { files_total, bytes_total, ..Progress::default() });
+        packs
+    }
+}
+
+/// Keeps a random share of `packs`, at least one, in order.
+fn sample(packs: &mut Vec<PackId>, percent: f64, randomness: &dyn Randomness) {
+    let wanted = (packs.len() as f64 * percent / 100.0).ceil().max(1.0) as usize;
+    let mut draws = blake3::Hasher::new_keyed(&random(randomness)).finalize_xof();
+    // the first `wanted` steps of a Fisher-Yates shuffle
+    for place in 0..wanted.min(packs.len()) {
+        let mut draw = [0; 8];
+        draws.fill(&mut draw);
+        let left = (packs.len() - place) as u64;
+        packs.swap(place, place + (u64::from_le_bytes(draw) % left) as usize);
+    }
+    packs.truncate(wanted);
+    packs.sort_unstable();
+}
+
+/// Buffers and contexts of one worker, used again for the next part.
+struct Tools {
+    decompressor: Decompressor,
+    sealed: Vec<u8>,
+    plain: Vec<u8>,
+}
+
+/// What is needed to check any pack.
+#[derive(Clone)]
+struct PackCheck {
+    reader: Arc<PackReader>,
+    keys: KeyRing,
+    monitor: Arc<dyn Monitor>,
+    idle: Arc<Mutex<Vec<Tools>>>,
+}
+
+/// Segments that are fetched together; the first part begins with the header.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Part {
+    start: u64,
+    end: u64,
+    segments: std::ops::Range<u32>,
+}
+
+impl PackCheck {
+    async fn check(self, pack: PackId, expected: Option<ObjectHash>) -> Result<Outcome> {
+        let mut outcome = Outcome { pack, flaws: Vec::new(), is_whole: false };
+        let directory = match directories::read(&self.reader, pack).await? {
+            Ok(directory) => Arc::new(directory),
+            Err(why) => {
+                outcome.flaws.push((Extent::Whole, why));
+                return Ok(outcome);
+            }
+        };
+        let key = layout::pack_key(pack)?;
+        let parts = parts_of(&directory);
+        let mut hasher = blake3::Hasher::new();
+        let mut next = match parts.first() {
+            Some(part) => Some(self.fetch(&key, part).await),
+            None => None,
+        };
+        for (number, part) in parts.iter().enumerate() {
+            let Some(fetched) = next.take() else { break };
+            let bytes = match fetched {
+                Ok(bytes) => bytes,
+                Err(error) => {
+                    outcome.flaws.push((part.extent(), reason(error)?));
+                    next = self.fetch_after(&key, &parts, number).await;
+                    continue;
+                }
+            };
+            let work = self.work(&directory, part, bytes, hasher);
+            let (checked, following) =
+                future::join(work, self.fetch_after(&key, &parts, number)).await;
+            let flaws;
+            (hasher, flaws) = checked?;
+            outcome.flaws.extend(flaws);
+            next = following;
+        }
+        outcome.is_whole = outcome.flaws.is_empty();
+        let is_other = |expected: ObjectHash| *hasher.finalize().as_bytes() != expected;
+        if outcome.is_whole && expected.is_some_and(is_other) {
+            let why = "is not the object that was written: its BLAKE3 differs".to_owned();
+            outcome.flaws.push((Extent::none(), why));
+        }
+        Ok(outcome)
+    }
+
+    /// Fetches the part after `number`, if there is one.
+    async fn fetch_after(
+        &self,
+        key: &ObjectKey,
+        parts: &[Part],
+        number: usize,
+    ) -> Option<Result<Bytes>> {
+        match parts.get(number + 1) {
+            Some(part) => Some(self.fetch(key, part).await),
+            None => None,
+        }
+    }
+
+    async fn fetch(&self, key: &ObjectKey, part: &Part) -> Result<Bytes> {
+        if self.monitor.is_cancelled() {
+            return Err(Error::new(ErrorKind::Interrupted, "the verification was interrupted"));
+        }
+        let bytes = self.reader.read(key, part.start, part.end - part.start).await?;
+        let bytes_done = bytes.len() as u64;
+        self.monitor.advance(Progress { bytes_done, ..Progress::default() });
+        Ok(bytes)
+    }
+
+    /// Checks one part on a thread of its own.
+    async fn work(
+        &self,
+        directory: &Arc<PackDirectory>,
+        part: &Part,
+        bytes: Bytes,
+        mut hasher: blake3::Hasher,
+    ) -> Result<(blake3::Hasher, Vec<Flaw>)> {
+        let (directory, part) = (directory.clone(), part.clone());
+        let (keys, idle) = (self.keys.clone(), self.idle.clone());
+        tasks::spawn_blocking("verify", move || {
+            let pop = || idle.lock().unwrap_or_else(PoisonError::into_inner).pop();
+            let mut tools = match pop() {
+                Some(tools) => tools,
+                None => Tools::new()?,
+            };
+            hasher.update(&bytes);
+            let flaws = tools.check_part(&keys, &directory, &part, &bytes);
+            idle.lock().unwrap_or_else(PoisonError::into_inner).push(tools);
+            Ok((hasher, flaws))
+        })
+        .await
+    }
+}
+
+impl Part {
+    fn extent(&self) -> Extent {
+        Extent::Segments(self.segments.clone().collect::<BTreeSet<u32>>())
+    }
+}
+
+/// Cuts a pack into parts at the ends of segments.
+fn parts_of(directory: &PackDirectory) -> Vec<Part> {
+    let mut parts = Vec::new();
+    let mut part = Part { start: 0, end: 0, segments: 0..0 };
+    for number in 0..directory.segments().len() as u32 {
+        let Ok(range) = directory.segment_range(number) else { break };
+        if !part.segments.is_empty() && range.end - part.start > PART_BYTES {
+            let start = part.end;
+            parts.push(part);
+            part = Part { start, end: start, segments: number..number };
+        }
+        part.end = range.end;
+        part.segments.end = number + 1;
+    }
+    parts.push(part);
+    parts
+}
+
+impl Tools {
+    fn new() -> Result<Self> {
+        let decompressor = Decompressor::new()?;
+        Ok(Self { decompressor, sealed: Vec::new(), plain: Vec::new() })
+    }
+
+    /// Everything that is wrong with the segments of `part`, of which `bytes` are what is there.
+    fn check_part(
+        &mut self,
+        keys: &KeyRing,
+        directory: &PackDirectory,
+        part: &Part,
+        bytes: &[u8],
+    ) -> Vec<Flaw> {
+        let mut flaws = Vec::new();
+        for number in part.segments.clone() {
+            if let Err(error) = self.check_segment(keys, directory, part, number, bytes) {
+                let why = reason(error).unwrap_or_else(|error| error.to_string());
+                flaws.push((Extent::segment(number), why));
+            }
+        }
+        flaws
+    }
+
+    fn check_segment(
+        &mut self,
+        keys: &KeyRing,
+        directory: &PackDirectory,
+        part: &Part,
+        number: u32,
+        bytes: &[u8],
+    ) -> Result<()> {
+        let pack = directory.pack().id;
+        let damaged = |why: String| Error::damaged(format!("packs/{pack}"), why);
+        let range = directory.segment_range(number)?;
+        let range = (range.start - part.start) as usize..(range.end - part.start) as usize;
+        let sealed =
+            bytes.get(range).ok_or_else(|| damaged(format!("segment {number} is truncated")))?;
+        self.sealed.clear();
+        self.sealed.extend_from_slice(sealed);
+        let (decompressor, plain) = (&mut self.decompressor, &mut self.plain);
+        directory.open_segment(number, &mut self.sealed, decompressor, plain)?;
+        let mut rest = self.plain.as_slice();
+        let row = directory.segments().get(number as usize);
+        for (id, length) in row.map(|row| row.chunks.as_slice()).unwrap_or_default() {
+            let chunk = rest.split_off(..*length as usize).unwrap_or_default();
+            if keys.current().chunk_id(chunk) != *id {
+                let why = format!(
+                    "segment {number}: chunk {id} does not have the content that \
+                                   its id says"
+                );
+                return Err(damaged(why));
+            }
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{id::SessionId, runtime::SystemRandomness};
+
+    #[test]
+    fn a_sample_is_a_share_without_repeats_and_never_empty() {
+        let all: Vec<PackId> =
+            (0..1000).map(|counter| PackId { session: SessionId([1; 16]), counter }).collect();
+        for (percent, expected) in [(0.001, 1), (1.0, 10), (12.34, 124), (99.99, 1000)] {
+            let mut packs = all.clone();
+            sample(&mut packs, percent, &SystemRandomness);
+            assert_eq!(packs.len(), expected, "{percent} %");
+            assert!(packs.windows(2).all(|pair| pair[0] < pair[1]));
+        }
+        let mut none = Vec::new();
+        sample(&mut none, 50.0, &SystemRandomness);
+        assert!(none.is_empty());
+    }
+}

@@ -1,0 +1,24 @@
+//! The integration tests: one binary, one module for each promise.
+
+#![expect(
+    clippy::unwrap_used,
+    clippy::print_stderr,
+    reason = "a test that cannot go on stops, and may say why"
+)]
+
+mod bench;
+mod crash;
+mod damage;
+mod errors;
+mod excludes;
+mod look;
+mod output;
+mod reference;
+mod restore;
+mod round_trip;
+mod second_backup;
+mod secrets;
+mod streams;
+mod support;
+mod tidy;
+mod witnesses;
