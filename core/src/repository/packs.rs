@@ -110,6 +110,25 @@ impl PackDirectory {
         )
     }
 
+    /// Like [`Self::open_segment`], without a copy where the content is stored as it is: the
+    /// plaintext lies in `sealed` or in the decompressor.
+    ///
+    /// # Errors
+    /// `Damaged` if a single bit differs.
+    pub fn plain_segment<'a>(
+        &self,
+        segment: u32,
+        sealed: &'a mut Vec<u8>,
+        decompressor: &'a mut Decompressor,
+    ) -> Result<&'a [u8]> {
+        let row = self.directory.segments.get(segment as usize);
+        let row = row.ok_or_else(|| self.damaged(format!("has no segment {segment}")))?;
+        self.opener.open_segment(segment, row, sealed)?;
+        decompressor.plain(row.algorithm, sealed, row.plain_len as usize).map_err(|error| {
+            self.damaged(format!("segment {segment} does not decompress")).because(error)
+        })
+    }
+
     fn damaged(&self, why: String) -> Error {
         Error::damaged(format!("packs/{}", self.pack.id), why)
     }
