@@ -2,6 +2,7 @@
 //!
 //! Knows nothing of repositories: entries and content come in, bytes go out.
 
+pub mod order;
 pub mod tar;
 pub mod zip;
 

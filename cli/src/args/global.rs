@@ -32,7 +32,7 @@ pub struct GlobalArgs {
     #[arg(long, value_name = "HOW", global = true, help_heading = OUTPUT)]
     pub progress: Option<ProgressMode>,
 
-    /// Print results and errors only
+    /// Print only what was asked for, and errors: no summaries and no progress
     #[arg(short, long, global = true, help_heading = OUTPUT)]
     pub quiet: bool,
 

@@ -49,12 +49,9 @@ async fn work(args: &BackupArgs, global: &GlobalArgs, context: &Context) -> Resu
         let new = key.as_ref().map(|key| NewRepository::new(&opened, key));
         console.object(&Summary::new(&report, &options, requests, new))?;
     } else {
-        for line in lines(&report, &options) {
-            console.note(&line);
-        }
-        if console.is_verbose() {
-            console.note(&requests.line());
-        }
+        let mut lines = lines(&report, &options);
+        lines.extend(console.is_verbose().then(|| requests.line()));
+        console.summary(&lines)?;
     }
     Ok(if report.problem_count == 0 { Exit::Done } else { Exit::Incomplete })
 }

@@ -18,7 +18,7 @@ use tempfile::NamedTempFile;
 use super::{select, with_repository};
 use crate::{
     access::Context,
-    archive::{Archive, Begun, tar::TarArchive, zip::ZipArchive},
+    archive::{Archive, Begun, order::FoldersFirst, tar::TarArchive, zip::ZipArchive},
     args::{ArchiveFormat, DumpArgs, GlobalArgs},
     error::{Doing, Failure, Result},
     exit::Exit,
@@ -105,29 +105,40 @@ impl Dump<'_> {
             ArchiveFormat::Tar => Box::new(TarArchive::new(output)),
             ArchiveFormat::Zip => Box::new(ZipArchive::new(output)),
         };
-        let failed = |error: io::Error| Failure::output(&error);
         let mut left_out = 0;
+        let mut order = FoldersFirst::default();
         let mut entries = look::list(self.repository, self.snapshot, &self.path, true);
         while let Some((path, entry)) = entries.try_next().await? {
-            let Some(name) = self.name_in_archive(&path) else { continue };
-            match archive.begin(name, &entry).map_err(failed)? {
-                Begun::Complete => {}
-                Begun::Unsupported => {
-                    left_out += 1;
-                    let why = "this kind of archive cannot hold it";
-                    self.console.item_error("dump", &shown_path(&path), why);
-                }
-                Begun::WantsContent => {
-                    let mut content = look::read_file(self.repository, &entry);
-                    while let Some(bytes) = content.try_next().await? {
-                        archive.content(&bytes).map_err(failed)?;
-                    }
-                    archive.end().map_err(failed)?;
-                }
+            for (path, entry) in order.push(path, entry) {
+                left_out += self.add(&mut *archive, &path, &entry).await?;
             }
         }
-        archive.finish().map_err(failed)?;
+        for (path, entry) in order.finish() {
+            left_out += self.add(&mut *archive, &path, &entry).await?;
+        }
+        archive.finish().map_err(|error| Failure::output(&error))?;
         Ok(left_out)
+    }
+
+    /// Adds one entry with its content; 1 if the format cannot hold it.
+    async fn add(&self, archive: &mut dyn Archive, path: &TreePath, entry: &Entry) -> Result<u64> {
+        let failed = |error: io::Error| Failure::output(&error);
+        let Some(name) = self.name_in_archive(path) else { return Ok(0) };
+        match archive.begin(name, entry).map_err(failed)? {
+            Begun::Complete => return Ok(0),
+            Begun::Unsupported => {
+                let why = "this kind of archive cannot hold it";
+                self.console.item_error("dump", &shown_path(path), why);
+                return Ok(1);
+            }
+            Begun::WantsContent => {}
+        }
+        let mut content = look::read_file(self.repository, entry);
+        while let Some(bytes) = content.try_next().await? {
+            archive.content(&bytes).map_err(failed)?;
+        }
+        archive.end().map_err(failed)?;
+        Ok(0)
     }
 
     /// The path in the archive; `None` for the folder that names begin in.

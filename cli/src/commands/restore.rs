@@ -80,13 +80,9 @@ fn print(
     if console.is_json() {
         return console.object(&Summary::new(report, args.dry_run, requests));
     }
-    for line in lines(report, args.dry_run) {
-        console.note(&line);
-    }
-    if console.is_verbose() {
-        console.note(&requests.line());
-    }
-    Ok(())
+    let mut lines = lines(report, args.dry_run);
+    lines.extend(console.is_verbose().then(|| requests.line()));
+    console.summary(&lines)
 }
 
 /// What a restore did, for people.

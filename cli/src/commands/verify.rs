@@ -109,20 +109,13 @@ fn print(
     if console.is_json() {
         return console.object(&VerifySummary::new(report, requests));
     }
-    let mut out = console.out();
-    for damage in &report.damage {
-        for line in damage_lines(damage) {
-            out.line(&line)?;
-        }
+    let damage: Vec<_> = report.damage.iter().flat_map(damage_lines).collect();
+    if !damage.is_empty() {
+        console.text(&damage.join("\n"))?;
     }
-    for line in lines(report, read_data) {
-        out.line(&line)?;
-    }
-    out.finish()?;
-    if console.is_verbose() {
-        console.note(&requests.line());
-    }
-    Ok(())
+    let mut lines = lines(report, read_data);
+    lines.extend(console.is_verbose().then(|| requests.line()));
+    console.summary(&lines)
 }
 
 fn damage_lines(damage: &Damage) -> Vec<String> {

@@ -29,9 +29,9 @@ pub struct Console {
 /// How much the program says.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Verbosity {
-    /// Results and errors.
+    /// What was asked for, and errors.
     Quiet,
-    /// And notes.
+    /// And summaries and notes.
     Normal,
     /// And details.
     Verbose,
@@ -97,6 +97,14 @@ impl Console {
     /// True if programs read standard error: then all that is said there is JSON.
     fn talks_json(&self) -> bool {
         self.is_json || self.progress == Some(ProgressMode::Json)
+    }
+
+    /// What was done, for people; silent with `--quiet`.
+    pub fn summary(&self, lines: &[String]) -> Result<()> {
+        if self.verbosity == Verbosity::Quiet {
+            return Ok(());
+        }
+        self.text(&lines.join("\n"))
     }
 
     /// Says something that only people care for; silent with `--quiet`, and if programs listen.
