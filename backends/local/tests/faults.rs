@@ -1,7 +1,7 @@
 //! Failing system calls and kills, injected by `strace` into a child process.
 //!
 //! Without `strace`, or where tracing is forbidden, these tests say so and pass.
-#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+#![expect(clippy::unwrap_used, clippy::print_stderr, reason = "a test fails by panicking")]
 
 use std::{
     path::{Path, PathBuf},
