@@ -263,11 +263,13 @@ pub struct ChunkRef {
     pub len_bytes: u32,
 }
 
-/// A pack and the salt of its key.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+/// A pack, and what its keys are derived from: enough to open any part of it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct PackRef {
     /// Which pack.
     pub id: PackId,
+    /// The key epoch that it is sealed in.
+    pub epoch: u32,
     /// The salt in its header.
     pub salt: [u8; 32],
 }

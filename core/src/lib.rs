@@ -16,15 +16,18 @@ pub mod compress;
 pub mod crypto;
 
 // 3 formats
-pub mod entry;
-pub mod format;
 pub mod packset;
 
+pub mod entry;
+
+pub mod format;
+
 // 4 doors
-pub mod encrypted;
 pub mod source;
 pub mod target;
 pub mod tasks;
+
+pub mod encrypted;
 
 // 5 repository
 pub mod repository;
@@ -33,6 +36,7 @@ pub mod repository;
 pub mod backup;
 pub mod look;
 pub mod restore;
+
 pub mod verify;
 
 #[cfg(test)]

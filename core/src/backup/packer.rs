@@ -158,7 +158,7 @@ impl Packer {
             .checked_add(1)
             .ok_or_else(|| Error::internal("more packs than a session can number"))?;
         let sealer = PackSealer::new(&self.keys, id, &*self.randomness);
-        let pack = PackRef { id, salt: *sealer.salt() };
+        let pack = PackRef { id, epoch: sealer.epoch(), salt: *sealer.salt() };
         let number = self.known.add_pack(pack);
         let is_closing = AtomicBool::new(false);
         let filling = Filling { arena: Some(arena), used_bytes: 0, open: 0, segments: Vec::new() };

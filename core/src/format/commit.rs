@@ -193,14 +193,14 @@ impl Commit {
     }
 }
 
-/// Encodes as `[level, counts]`, or `[level, counts, id, session, counter, salt, segment, length]`
+/// Encodes as `[level, counts]`, or `[level, counts, id, session, counter, epoch, salt, segment, length]`
 /// where there is a root chunk.
 fn encode_root(root: &TableRoot, out: &mut Out<'_>) -> Encoded {
-    out.array(if root.chunk.is_some() { 8 } else { 2 })?.u8(root.level)?;
+    out.array(if root.chunk.is_some() { 9 } else { 2 })?.u8(root.level)?;
     root.counts.encode(out)?;
     if let Some(chunk) = &root.chunk {
         out.bytes(chunk.id.as_bytes())?.bytes(chunk.pack.id.session.as_bytes())?;
-        out.u32(chunk.pack.id.counter)?.bytes(&chunk.pack.salt)?;
+        out.u32(chunk.pack.id.counter)?.u32(chunk.pack.epoch)?.bytes(&chunk.pack.salt)?;
         out.u32(chunk.segment)?.u32(chunk.len_bytes)?;
     }
     Ok(())
@@ -211,7 +211,7 @@ fn decode_root(input: &mut Decoder<'_>) -> Decoded<TableRoot> {
     let (level, counts) = (input.u8()?, Counts::decode(input)?);
     let chunk = match length {
         2 => None,
-        8 => Some(decode_root_chunk(input)?),
+        9 => Some(decode_root_chunk(input)?),
         _ => return Err(cbor::wrong("table root")),
     };
     if level > LEVELS_MAX {
@@ -224,7 +224,7 @@ fn decode_root_chunk(input: &mut Decoder<'_>) -> Decoded<ChunkRef> {
     let id = ChunkId(cbor::fixed(input)?);
     let session = SessionId(cbor::fixed(input)?);
     let pack = PackId { session, counter: input.u32()? };
-    let pack = PackRef { id: pack, salt: cbor::fixed(input)? };
+    let pack = PackRef { id: pack, epoch: input.u32()?, salt: cbor::fixed(input)? };
     Ok(ChunkRef { id, pack, segment: input.u32()?, len_bytes: input.u32()? })
 }
 
@@ -269,7 +269,7 @@ mod tests {
 
     fn sample() -> Commit {
         let pack = PackId { session: SessionId([3; 16]), counter: 7 };
-        let pack = PackRef { id: pack, salt: [8; 32] };
+        let pack = PackRef { id: pack, epoch: 0, salt: [8; 32] };
         let chunk = ChunkRef { id: ChunkId([9; 32]), pack, segment: 4, len_bytes: 99 };
         let counts = Counts { files: 1, dirs: 2, others: 3, bytes: 4 };
         Commit {

@@ -25,13 +25,14 @@ pub struct IndexedPack {
 }
 
 /// The segment as bytes, before sealing: an array of
-/// `[session, counter, salt, size, hash or empty, directory]`.
+/// `[session, counter, epoch, salt, size, hash or empty, directory]`.
 pub fn encode(packs: &[IndexedPack]) -> Vec<u8> {
     cbor::encode_with(|out| {
         out.array(packs.len() as u64)?;
         for row in packs {
             let id = row.pack.id;
-            out.array(6)?.bytes(id.session.as_bytes())?.u32(id.counter)?.bytes(&row.pack.salt)?;
+            out.array(7)?.bytes(id.session.as_bytes())?.u32(id.counter)?;
+            out.u32(row.pack.epoch)?.bytes(&row.pack.salt)?;
             out.u64(row.size_bytes)?;
             out.bytes(row.hash.as_ref().map_or(&[], |hash| hash.as_slice()))?;
             out.bytes(&row.directory.encode())?;
@@ -48,10 +49,10 @@ pub fn decode(bytes: &[u8]) -> Result<Vec<IndexedPack>> {
     let mut rows = Vec::new();
     cbor::decode_with(bytes, "index segment", |input| {
         for _ in 0..cbor::array_len(input)? {
-            cbor::array_of(input, 6)?;
+            cbor::array_of(input, 7)?;
             let session = SessionId(cbor::fixed(input)?);
             let id = PackId { session, counter: input.u32()? };
-            let pack = PackRef { id, salt: cbor::fixed(input)? };
+            let pack = PackRef { id, epoch: input.u32()?, salt: cbor::fixed(input)? };
             let size_bytes = input.u64()?;
             let hash = match input.bytes()? {
                 [] => None,

@@ -182,7 +182,7 @@ impl PackReader {
             let head = self.read(&key, 0, length).await?;
             match PackOpener::from_head(&self.keys, id, &head)? {
                 PackHead::Opened { opener, directory } => {
-                    let pack = PackRef { id, salt: *opener.salt() };
+                    let pack = PackRef { id, epoch: opener.epoch(), salt: *opener.salt() };
                     if expected.is_some_and(|expected| *expected != pack) {
                         let why = "is another pack than the one referred to";
                         return Err(Error::damaged(key, why));

@@ -26,12 +26,12 @@ impl PackTable {
         })
     }
 
-    /// Encodes as an array of `[session, counter, salt]`.
+    /// Encodes as an array of `[session, counter, epoch, salt]`.
     pub(super) fn encode(&self, out: &mut Out<'_>) -> Encoded {
         out.array(self.rows.len() as u64)?;
         for row in &self.rows {
-            out.array(3)?.bytes(row.id.session.as_bytes())?.u32(row.id.counter)?;
-            out.bytes(&row.salt)?;
+            out.array(4)?.bytes(row.id.session.as_bytes())?.u32(row.id.counter)?;
+            out.u32(row.epoch)?.bytes(&row.salt)?;
         }
         Ok(())
     }
@@ -46,10 +46,10 @@ impl PackTableReader {
         let count = cbor::array_len(input)?;
         let mut rows = Vec::with_capacity(count.min(4096));
         for _ in 0..count {
-            cbor::array_of(input, 3)?;
+            cbor::array_of(input, 4)?;
             let session = SessionId(cbor::fixed(input)?);
             let id = PackId { session, counter: input.u32()? };
-            rows.push(PackRef { id, salt: cbor::fixed(input)? });
+            rows.push(PackRef { id, epoch: input.u32()?, salt: cbor::fixed(input)? });
         }
         Ok(Self(rows))
     }

@@ -42,7 +42,7 @@ fn chunk_refs() -> impl Strategy<Value = ChunkRef> {
     (any::<[u8; 32]>(), pack_ids(), any::<u32>(), any::<u32>()).prop_map(
         |(id, pack, segment, len_bytes)| ChunkRef {
             id: ChunkId(id),
-            pack: PackRef { id: pack, salt: [pack.counter as u8; 32] },
+            pack: PackRef { id: pack, epoch: 0, salt: [pack.counter as u8; 32] },
             segment,
             len_bytes,
         },
