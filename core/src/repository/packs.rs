@@ -110,6 +110,25 @@ impl PackDirectory {
         )
     }
 
+    /// As [`Self::open_segment`], without copying: `sealed` is opened in place, and the plaintext
+    /// lies there or in the decompressor's own buffer.
+    ///
+    /// # Errors
+    /// `Damaged` if a single bit differs.
+    pub fn open_in_place<'a>(
+        &self,
+        segment: u32,
+        sealed: &'a mut [u8],
+        decompressor: &'a mut Decompressor,
+    ) -> Result<&'a [u8]> {
+        let row = self.directory.segments.get(segment as usize);
+        let row = row.ok_or_else(|| self.damaged(format!("has no segment {segment}")))?;
+        let payload = self.opener.open_in_place(segment, row, sealed)?;
+        decompressor.plain(row.algorithm, payload, row.plain_len as usize).map_err(|error| {
+            self.damaged(format!("segment {segment} does not decompress")).because(error)
+        })
+    }
+
     fn damaged(&self, why: String) -> Error {
         Error::damaged(format!("packs/{}", self.pack.id), why)
     }
