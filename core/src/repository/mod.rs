@@ -22,7 +22,7 @@ pub use self::{
     open::InitOptions,
     selector::Selector,
     snapshot::{Snapshot, SnapshotKind, SnapshotList},
-    table::{LoadedPage, Table, pieces_of},
+    table::{LoadedPage, Table, pieces_in, pieces_of},
 };
 use crate::{
     crypto::KeyRing,

@@ -196,10 +196,18 @@ pub async fn pieces_of(packs: &PackReader, entry: &Entry) -> Result<Vec<Piece>> 
         Content::Listed { lists, .. } => {
             let mut pieces = Vec::new();
             for list in lists {
-                let bytes = packs.chunk(list).await?;
-                pieces.extend(PieceList::decode(&bytes).map_err(|e| name(e, list))?.pieces);
+                pieces.extend(pieces_in(packs, list).await?);
             }
             Ok(pieces)
         }
     }
+}
+
+/// The pieces that one list of a file's content holds.
+///
+/// # Errors
+/// `Damaged` if it is missing or altered.
+pub async fn pieces_in(packs: &PackReader, list: &ChunkRef) -> Result<Vec<Piece>> {
+    let bytes = packs.chunk(list).await?;
+    Ok(PieceList::decode(&bytes).map_err(|error| name(error, list))?.pieces)
 }

@@ -284,7 +284,7 @@ impl OpenedPart {
         };
         *position = range.end;
         self.hasher.update(before).update(sealed);
-        let mut plain = directory.open_in_place(number, sealed, &mut self.decompressor)?;
+        let mut plain = directory.plain_segment(number, sealed, &mut self.decompressor)?;
         let row = directory.segments().get(number as usize);
         for (id, length) in row.map(|row| row.chunks.as_slice()).unwrap_or_default() {
             let chunk = plain.split_off(..*length as usize).unwrap_or_default();

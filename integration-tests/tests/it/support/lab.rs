@@ -220,7 +220,7 @@ impl Outcome {
 
     /// The lines on stderr that say what failed; hints and progress are not among them.
     pub fn error_lines(&self) -> Vec<&str> {
-        self.stderr.lines().filter(|line| line.starts_with("error:")).collect()
+        self.stderr.lines().filter(|line| is_error_line(line)).collect()
     }
 
     /// Standard output as text.
@@ -265,6 +265,11 @@ impl std::fmt::Display for Outcome {
         write!(f, "{}\n  exit code {}\n", self.what, self.code)?;
         write!(f, "--- stdout\n{stdout}\n--- stderr\n{}", self.stderr)
     }
+}
+
+/// True for a line that says what failed; the parser of the command line has its own prefix.
+pub fn is_error_line(line: &str) -> bool {
+    line.starts_with("strongroom: ") || line.starts_with("error: ")
 }
 
 /// The binary under test: `STRONGROOM_BIN`, else the one that cargo built beside this test.
