@@ -264,7 +264,7 @@ pub struct ChunkRef {
 }
 
 /// A pack, and what its keys are derived from: enough to open any part of it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct PackRef {
     /// Which pack.
     pub id: PackId,

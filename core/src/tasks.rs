@@ -27,7 +27,6 @@ impl<T> Thread<T> {
 ///
 /// # Errors
 /// `Internal` if the system gives no thread.
-#[expect(clippy::disallowed_methods, reason = "this is the one place that spawns")]
 pub fn spawn_thread<T: Send + 'static>(
     name: &'static str,
     work: impl FnOnce() -> Result<T> + Send + 'static,

@@ -30,13 +30,20 @@ pub(super) enum Item {
     /// Unchanged entries of the parent.
     Same(Run),
     /// A new or changed entry.
-    Fresh { folder: Arc<TreePath>, found: Found, state: State },
+    Fresh(Box<Fresh>),
+}
+
+/// A new or changed entry.
+pub(super) struct Fresh {
+    pub(super) folder: Arc<TreePath>,
+    pub(super) found: Found,
+    pub(super) state: State,
 }
 
 /// How far a new or changed entry is.
 pub(super) enum State {
     /// All is known.
-    Ready(Entry),
+    Ready(Box<Entry>),
     /// A worker reads it.
     Reading(Receiver<std::io::Result<FileRead>>),
     /// A further name of an inode that came before.
@@ -179,20 +186,20 @@ impl Scanner {
             self.file(folder, &found)?
         } else {
             match folder.details(&found) {
-                Ok(details) => State::Ready(Entry {
+                Ok(details) => State::Ready(Box::new(Entry {
                     name: found.name.clone(),
                     stat: found.stat,
                     details,
                     content: crate::entry::Content::default(),
                     is_torn: false,
-                }),
+                })),
                 Err(error) => {
                     self.shared.problem(unreadable(path, &found.name, &error));
                     return Ok(());
                 }
             }
         };
-        self.send(Item::Fresh { folder: path.clone(), found, state })
+        self.send(Item::Fresh(Box::new(Fresh { folder: path.clone(), found, state })))
     }
 
     fn file(&mut self, folder: &Arc<dyn Folder>, found: &Found) -> Result<State> {

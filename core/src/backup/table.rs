@@ -8,7 +8,7 @@ use crossbeam_channel::Receiver;
 use super::{
     parent::Run,
     reader::FileRead,
-    scan::{Item, State, inode_of, unreadable},
+    scan::{Fresh, Item, State, inode_of, unreadable},
     shared::{Shared, stopped},
     writer::ChunkWriter,
 };
@@ -87,7 +87,7 @@ impl TableBuilder {
             }
             match item {
                 Item::Same(run) => self.same(run)?,
-                Item::Fresh { folder, found, state } => self.fresh(&folder, found, state)?,
+                Item::Fresh(fresh) => self.fresh(*fresh)?,
             }
         }
         self.finish()
@@ -114,9 +114,11 @@ impl TableBuilder {
         Ok(())
     }
 
-    fn fresh(&mut self, folder: &TreePath, found: Found, state: State) -> Result<()> {
+    fn fresh(&mut self, fresh: Fresh) -> Result<()> {
+        let Fresh { folder, found, state } = fresh;
+        let folder = &*folder;
         match state {
-            State::Ready(entry) => self.entry(folder, entry),
+            State::Ready(entry) => self.entry(folder, *entry),
             State::HardLink => match self.linked.get(&inode_of(&found.stat)) {
                 Some(first) => {
                     let entry = Entry { name: found.name, ..first.clone() };

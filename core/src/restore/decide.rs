@@ -108,7 +108,7 @@ mod tests {
 
     fn chunk(len_bytes: u32) -> Piece {
         let id = PackId { session: SessionId([0; 16]), counter: 0 };
-        let pack = PackRef { id, salt: [0; 32] };
+        let pack = PackRef { id, epoch: 0, salt: [0; 32] };
         Piece::Chunk(ChunkRef { id: ChunkId([0; 32]), pack, segment: 0, len_bytes })
     }
 
