@@ -322,3 +322,6 @@ async fn guard<T>(context: &Context, part: impl Future<Output = Result<T>>) -> O
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
+
+#[cfg(test)]
+mod tests;
