@@ -208,8 +208,11 @@ mod tests {
     };
 
     fn entry(name: &str, content: u8, links: u64) -> Entry {
-        let pack =
-            PackRef { id: PackId { session: SessionId([0; 16]), counter: 0 }, salt: [0; 32] };
+        let pack = PackRef {
+            id: PackId { session: SessionId([0; 16]), counter: 0 },
+            epoch: 0,
+            salt: [0; 32],
+        };
         let chunk = ChunkRef { id: ChunkId([content; 32]), pack, segment: 0, len_bytes: 5 };
         Entry {
             name: name.as_bytes().to_vec(),
