@@ -90,6 +90,18 @@ pub trait Sink: fmt::Debug + Send + Sync {
 
     /// Room left for data, if known.
     fn available_bytes(&self) -> Option<u64>;
+
+    /// True if the folder of [`Self::root`] is there already. A dry run asks, so that it creates
+    /// nothing.
+    fn exists(&self) -> bool {
+        true
+    }
+
+    /// True if extended attributes are left out on purpose: then reading back does not take
+    /// them for missing.
+    fn leaves_out_xattrs(&self) -> bool {
+        false
+    }
 }
 
 /// An open folder of a sink. Safe to use from several threads.

@@ -195,3 +195,46 @@ fn content_digest(entry: &Entry) -> [u8; 32] {
     }
     *hasher.finalize().as_bytes()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        entry::{Details, PackRef},
+        id::{ChunkId, PackId, SessionId},
+        restore::folders::Folders,
+        source::Sink,
+        testing::{sink::MemorySink, stat},
+    };
+
+    fn entry(name: &str, content: u8, links: u64) -> Entry {
+        let pack = PackRef {
+            id: PackId { session: SessionId([0; 16]), counter: 0 },
+            epoch: 0,
+            salt: [0; 32],
+        };
+        let chunk = ChunkRef { id: ChunkId([content; 32]), pack, segment: 0, len_bytes: 5 };
+        Entry {
+            name: name.as_bytes().to_vec(),
+            stat: Stat { links, ..stat(EntryKind::File, 77, 5) },
+            details: Details::default(),
+            content: Content::Inline(vec![Piece::Chunk(chunk)]),
+            is_torn: false,
+        }
+    }
+
+    #[test]
+    fn only_names_of_the_same_content_are_linked() {
+        let folders = Folders::new(MemorySink::new().root().ok());
+        let mut links = Links::default();
+        assert!(links.begin(folders.root(), &entry("single", 1, 1)).is_none());
+        assert!(!links.has_original(&entry("a", 1, 3)));
+        assert!(links.begin(folders.root(), &entry("a", 1, 3)).is_some());
+        assert!(links.has_original(&entry("b", 1, 3)));
+        // the snapshot saw the inode change: that one is a file by itself, the others are linked
+        let changed = entry("c", 2, 3);
+        assert!(!links.has_original(&changed));
+        assert!(links.begin(folders.root(), &changed).is_none());
+        assert!(links.has_original(&entry("d", 1, 3)));
+    }
+}

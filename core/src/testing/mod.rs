@@ -1,5 +1,6 @@
-//! Doubles for tests: a source in memory. Not part of the library.
+//! Doubles for tests: a source and a sink in memory. Not part of the library.
 
+pub(crate) mod sink;
 pub(crate) mod world;
 
 use std::{
@@ -29,6 +30,8 @@ pub(crate) struct MemorySource {
 pub(crate) struct MemoryNode {
     pub(crate) stat: Stat,
     pub(crate) content: Arc<Vec<u8>>,
+    /// What the source tells beyond the stat; the owner's name is made from the uid.
+    pub(crate) details: Details,
     /// Reading it fails.
     pub(crate) is_unreadable: bool,
 }
@@ -38,7 +41,7 @@ pub(crate) fn stat(kind: EntryKind, inode: u64, size: u64) -> Stat {
     let time = FileTime { seconds: 1_000, nanoseconds: inode as u32 };
     Stat {
         kind,
-        mode: 0o644,
+        mode: if kind == EntryKind::Dir { 0o755 } else { 0o644 },
         uid: 1,
         gid: 2,
         size,
@@ -64,6 +67,7 @@ impl MemorySource {
             nodes.entry(up.clone()).or_insert_with(|| MemoryNode {
                 stat: stat(EntryKind::Dir, inode, 0),
                 content: Arc::default(),
+                details: Details::default(),
                 is_unreadable: false,
             });
             folder = up.split_last().map(|(folder, _)| folder);
@@ -72,8 +76,24 @@ impl MemorySource {
         if let Some(before) = nodes.get(&path) {
             its_stat.ctime.nanoseconds = before.stat.ctime.nanoseconds + 1;
         }
-        let node = MemoryNode { stat: its_stat, content: Arc::new(content), is_unreadable: false };
-        nodes.insert(path, node);
+        let (content, details) = (Arc::new(content), Details::default());
+        nodes.insert(path, MemoryNode { stat: its_stat, content, details, is_unreadable: false });
+    }
+
+    /// Adds something without content, or an empty folder.
+    pub(crate) fn put_other(&self, path: &str, kind: EntryKind, link_target: Option<&str>) {
+        self.put(path, Vec::new());
+        self.edit(path, |node| {
+            node.stat.kind = kind;
+            node.details.link_target = link_target.map(|target| target.as_bytes().to_vec());
+        });
+    }
+
+    /// Everything in it, by path, with what [`Folder::details`] tells.
+    pub(crate) fn see(&self) -> BTreeMap<TreePath, MemoryNode> {
+        let mut nodes = self.nodes.lock().unwrap().clone();
+        nodes.values_mut().for_each(|node| node.details = node.details());
+        nodes
     }
 
     /// Changes a node as it is.
@@ -85,6 +105,13 @@ impl MemorySource {
     /// Removes a node.
     pub(crate) fn remove(&self, path: &str) {
         self.nodes.lock().unwrap().remove(&TreePath::parse(path.as_bytes()).unwrap());
+    }
+}
+
+impl MemoryNode {
+    fn details(&self) -> Details {
+        let user = Some(format!("user{}", self.stat.uid).into_bytes());
+        Details { user, ..self.details.clone() }
     }
 }
 
@@ -133,8 +160,7 @@ struct MemoryFolder {
 
 impl Folder for MemoryFolder {
     fn details(&self, found: &Found) -> io::Result<Details> {
-        let user = Some(format!("user{}", found.stat.uid).into_bytes());
-        Ok(Details { user, ..Details::default() })
+        Ok(self.nodes[&found.name].details())
     }
 
     fn open(&self, found: &Found) -> io::Result<Box<dyn SourceFile>> {

@@ -20,7 +20,7 @@ use crate::{
     format::descriptor::Settings,
     id::ClientId,
     monitor::SilentMonitor,
-    repository::{InitOptions, Repository, Snapshot, SnapshotKind},
+    repository::{Credential, InitOptions, Repository, Snapshot, SnapshotKind},
     runtime::{Clock, Randomness, Runtime, Timestamp},
     target::{MemoryTarget, SharedTarget},
 };
@@ -93,6 +93,14 @@ impl World {
         let options = InitOptions { kdf, settings };
         let (repository, _) =
             Repository::init(target.clone(), runtime, &password(), &options).await.unwrap();
+        Self { target, repository }
+    }
+
+    /// The same repository through another door, with nothing in memory.
+    pub(crate) async fn reopen(&self, target: SharedTarget) -> Self {
+        let credential = Credential::Password(Zeroizing::new(b"password".to_vec()));
+        let runtime = self.repository.runtime().clone();
+        let repository = Repository::open(target.clone(), runtime, &credential).await.unwrap();
         Self { target, repository }
     }
 
