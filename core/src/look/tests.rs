@@ -9,12 +9,10 @@ use super::*;
 use crate::{
     entry::{Content, EntryKind},
     error::ErrorKind,
-    repository::Credential,
-    runtime::Runtime,
     target::layers::MetricsLayer,
     testing::{
         MemorySource,
-        world::{World, noise, password, path},
+        world::{World, noise, path},
     },
 };
 
@@ -185,14 +183,6 @@ async fn differences_are_exactly_what_was_changed() {
     assert_eq!(back.iter().filter(|(_, how)| *how == Difference::Removed).count(), 1);
 }
 
-/// The repository again, over a target that counts; nothing is in memory.
-async fn counted(world: &World) -> (Repository, Arc<MetricsLayer>) {
-    let metrics = Arc::new(MetricsLayer::new(world.target.clone()));
-    let credential = Credential::Password(password());
-    let repository = Repository::open(metrics.clone(), Runtime::system(), &credential).await;
-    (repository.unwrap(), metrics)
-}
-
 #[tokio::test]
 async fn only_what_is_asked_for_is_read() {
     let world = World::new().await;
@@ -209,7 +199,8 @@ async fn only_what_is_asked_for_is_read() {
     let after = world.backup(&source).await;
 
     let bytes_of = async |what: &str| {
-        let (repository, metrics) = counted(&world).await;
+        let metrics = Arc::new(MetricsLayer::new(world.target.clone()));
+        let repository = world.reopen(metrics.clone()).await.repository;
         let opening = metrics.snapshot().get.bytes;
         let count = match what {
             "all" => {

@@ -98,7 +98,7 @@ impl World {
 
     /// The same repository through another door, with nothing in memory.
     pub(crate) async fn reopen(&self, target: SharedTarget) -> Self {
-        let credential = Credential::Password(Zeroizing::new(b"password".to_vec()));
+        let credential = Credential::Password(password());
         let runtime = self.repository.runtime().clone();
         let repository = Repository::open(target.clone(), runtime, &credential).await.unwrap();
         Self { target, repository }

@@ -2,6 +2,7 @@
 //! what needs it is listed, and nothing panics.
 
 mod forged;
+mod scratch;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -18,8 +19,7 @@ use crate::{
     id::ClientId,
     look::entry_at,
     monitor::SilentMonitor,
-    repository::Credential,
-    runtime::{Runtime, Timestamp},
+    runtime::Timestamp,
     target::{
         KeyPrefix, ObjectKey, Operation, Payload, PutMode, TargetErrorKind,
         layers::{FaultLayer, FaultRule, KeyPattern},
@@ -453,10 +453,9 @@ async fn wrong_options_and_cancelling_stop_it() {
 async fn one_object_that_cannot_be_read_is_named_but_a_storage_that_is_gone_ends_it() {
     let world = small_world().await;
     let stored = objects(&world).await;
-    let runtime = Runtime::system();
-    let faults = Arc::new(FaultLayer::new(world.target.clone(), runtime.clock.clone()));
-    let credential = Credential::Password(crate::testing::world::password());
-    let repository = Repository::open(faults.clone(), runtime, &credential).await.unwrap();
+    let clock = world.repository.runtime().clock.clone();
+    let faults = Arc::new(FaultLayer::new(world.target.clone(), clock));
+    let repository = world.reopen(faults.clone()).await.repository;
     let options = VerifyOptions { read_data: ReadData::All, ..VerifyOptions::default() };
     for key in one_of_each_kind(&stored).into_keys() {
         for kind in [TargetErrorKind::Denied, TargetErrorKind::Unexpected, TargetErrorKind::Corrupt]
