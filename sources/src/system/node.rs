@@ -67,7 +67,8 @@ impl Node {
         Ok(stat)
     }
 
-    fn descriptor(&self) -> &OwnedFd {
+    /// The descriptor that holds it.
+    pub(crate) fn descriptor(&self) -> &OwnedFd {
         match self {
             Self::Open(descriptor) | Self::Held(descriptor) => descriptor,
         }
@@ -115,6 +116,11 @@ impl Node {
             Self::Open(descriptor) => rustix::fs::fgetxattr(descriptor, name, buffer),
             Self::Held(_) => rustix::fs::getxattr(self.magic_path(), name, buffer),
         })
+    }
+
+    /// True if the extended attribute has exactly this value.
+    pub(crate) fn has_xattr(&self, name: &[u8], value: &[u8]) -> bool {
+        self.xattr(name).is_ok_and(|current| current == value)
     }
 
     /// Sets one extended attribute.
