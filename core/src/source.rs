@@ -118,6 +118,9 @@ pub trait Sink: fmt::Debug + Send + Sync {
 }
 
 /// An open folder of a sink. Safe to use from several threads.
+///
+/// Whatever is made or removed in a folder may change the folder's own mode and times: its
+/// metadata is to be set after that.
 pub trait SinkDir: fmt::Debug + Send + Sync {
     /// The names in it.
     fn names(&self) -> io::Result<Vec<Vec<u8>>>;

@@ -19,7 +19,13 @@ use strongroom_core::{
     source::{SinkDir, SinkFile, SinkRead},
 };
 
-use super::{Shared, file::NewFile, metadata::Restorer, remove::remove_all};
+use super::{
+    Shared,
+    file::NewFile,
+    metadata::Restorer,
+    permit::{change, open_folder},
+    remove::remove_all,
+};
 use crate::system::{
     details::details_at,
     listing::Listing,
@@ -65,7 +71,7 @@ impl OpenFolder {
     ) -> io::Result<(CString, T)> {
         for _ in 0..ATTEMPTS_MAX {
             let name = CString::new(self.shared.temporary_name())?;
-            match make(&name) {
+            match change(self.as_fd(), || make(&name)) {
                 Ok(made) => return Ok((name, made)),
                 Err(Errno::EXIST) => {}
                 Err(error) => return Err(error.into()),
@@ -90,7 +96,7 @@ impl OpenFolder {
 
     /// Makes something that is complete at once, in place of a non-folder that is there.
     fn make(&self, name: &CStr, make: impl Fn(&CStr) -> Result<(), Errno>) -> io::Result<()> {
-        match make(name) {
+        match change(self.as_fd(), || make(name)) {
             Err(Errno::EXIST) => {}
             outcome => return Ok(outcome?),
         }
@@ -101,10 +107,13 @@ impl OpenFolder {
         Ok(())
     }
 
+    fn make_folder(&self, name: &CStr) -> Result<(), Errno> {
+        change(self.as_fd(), || rustix::fs::mkdirat(self, name, Mode::RWXU))
+    }
+
     /// Opens the folder `name`; `None` if nothing is there.
     fn open_existing(&self, name: &CStr) -> Result<Option<OwnedFd>, Errno> {
-        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OPEN_SAFELY;
-        match rustix::fs::openat(self, name, flags, Mode::empty()) {
+        match open_folder(self.as_fd(), name) {
             Ok(descriptor) => Ok(Some(descriptor)),
             Err(Errno::NOENT) => Ok(None),
             Err(error) => Err(error),
@@ -155,7 +164,7 @@ impl SinkDir for FileDir {
                     let folder = Self::new(descriptor, Arc::clone(&self.0.shared));
                     return Ok((Arc::new(folder), created));
                 }
-                Ok(None) => match rustix::fs::mkdirat(&*self.0, &name, Mode::RWXU) {
+                Ok(None) => match self.0.make_folder(&name) {
                     Ok(()) => created = true,
                     Err(Errno::EXIST) => {}
                     Err(error) => return Err(error.into()),

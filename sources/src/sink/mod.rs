@@ -9,6 +9,7 @@
 mod file;
 mod folder;
 mod metadata;
+mod permit;
 mod remove;
 
 use std::{

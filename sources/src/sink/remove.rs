@@ -15,6 +15,7 @@ use rustix::{
 };
 use strongroom_core::entry::EntryKind;
 
+use super::permit::{change, open_folder};
 use crate::system::{
     listing::Listing,
     node::OPEN_SAFELY,
@@ -61,8 +62,7 @@ struct Removal {
 impl Removal {
     /// Opens a folder and removes all in it but folders. `None` if somebody else removed it.
     fn enter(&mut self, above: BorrowedFd<'_>, name: &CStr) -> io::Result<Option<OwnedFd>> {
-        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OPEN_SAFELY;
-        let folder = match rustix::fs::openat(above, name, flags, Mode::empty()) {
+        let folder = match open_folder(above, name) {
             Ok(folder) => folder,
             Err(Errno::NOENT) => return Ok(None),
             Err(error) => return Err(error.into()),
@@ -91,7 +91,7 @@ impl Removal {
     fn leave(&mut self, top: BorrowedFd<'_>, current: &OwnedFd) -> io::Result<Option<OwnedFd>> {
         let Some(done) = self.levels.pop() else { return Ok(None) };
         let Some(level) = self.levels.last() else {
-            rustix::fs::unlinkat(top, &done.name, AtFlags::REMOVEDIR)?;
+            change(top, || rustix::fs::unlinkat(top, &done.name, AtFlags::REMOVEDIR))?;
             return Ok(None);
         };
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OPEN_SAFELY;
@@ -99,14 +99,14 @@ impl Removal {
         if FolderId::from(&stat_open(&above)?) != level.id {
             return Err(io::Error::other("moved away while it was removed"));
         }
-        rustix::fs::unlinkat(&above, &done.name, AtFlags::REMOVEDIR)?;
+        change(above.as_fd(), || rustix::fs::unlinkat(&above, &done.name, AtFlags::REMOVEDIR))?;
         Ok(Some(above))
     }
 }
 
 /// Removes anything but a folder; false if it is one.
 fn unlink(folder: BorrowedFd<'_>, name: &CStr) -> io::Result<bool> {
-    match rustix::fs::unlinkat(folder, name, AtFlags::empty()) {
+    match change(folder, || rustix::fs::unlinkat(folder, name, AtFlags::empty())) {
         Ok(()) => Ok(true),
         Err(Errno::ISDIR) => Ok(false),
         // What POSIX says for folders, and what some file systems still answer.

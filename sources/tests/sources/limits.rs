@@ -93,6 +93,19 @@ fn walk_batches(root: &std::path::Path) -> Vec<TreePath> {
 }
 
 #[test]
+fn a_walk_makes_do_with_the_descriptors_that_are_left() {
+    let wrapper = ["sh", "-c", "ulimit -n 24 && exec \"$0\" \"$@\""];
+    if !is_inside("limits::a_walk_makes_do_with_the_descriptors_that_are_left", &wrapper) {
+        return;
+    }
+    let (_guard, base) = scratch();
+    ladder(&base);
+    let (steps, problems) = walk_ladder(&base, || {});
+    assert_eq!((steps, problems), (100, Vec::new()));
+    sink(&base).remove(b"d").unwrap();
+}
+
+#[test]
 fn paths_longer_than_the_system_takes_are_walked() {
     let (_guard, base) = scratch();
     let name = "n".repeat(255);

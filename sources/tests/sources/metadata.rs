@@ -274,3 +274,34 @@ fn metadata_of_an_existing_file_is_set_without_its_content() {
     assert_eq!(fs::read(base.join("file")).unwrap(), b"kept");
     assert_eq!(root.set_metadata(b"none", &wanted).len(), 1);
 }
+
+#[test]
+fn folders_that_their_owner_made_read_only_can_be_restored_into() {
+    let (_guard, base) = scratch();
+    for folder in ["folder/sub", "folder/old/deep", "closed"] {
+        fs::create_dir_all(base.join(folder)).unwrap();
+    }
+    fs::write(base.join("folder/old/deep/file"), b"x").unwrap();
+    give_to_nobody(&base);
+    for (folder, mode) in [("folder/old/deep", 0o500), ("folder/old", 0o500), ("closed", 0)] {
+        fs::set_permissions(base.join(folder), fs::Permissions::from_mode(mode)).unwrap();
+    }
+    fs::set_permissions(base.join("folder"), fs::Permissions::from_mode(0o555)).unwrap();
+    as_nobody(move || {
+        let root = sink(&base);
+        let (folder, _) = root.open_dir(b"folder", false).unwrap();
+        // Looking changes nothing.
+        assert_eq!(folder.names().unwrap().len(), 2);
+        assert_eq!(root.stat(b"folder").unwrap().unwrap().mode, 0o555);
+        write_file(&*folder, &entry(b"file", EntryKind::File), b"x");
+        folder.remove(b"old").unwrap();
+        let mut wanted = entry(b"folder", EntryKind::Dir);
+        wanted.stat.mode = 0o555;
+        assert_eq!(root.set_metadata(b"folder", &wanted), NO_PROBLEMS);
+        assert_eq!(root.stat(b"folder").unwrap().unwrap().mode, 0o555);
+        assert_eq!(folder.names().unwrap(), [b"file".to_vec(), b"sub".to_vec()]);
+        let (closed, created) = root.open_dir(b"closed", false).unwrap();
+        assert!(!created);
+        write_file(&*closed, &entry(b"file", EntryKind::File), b"x");
+    });
+}
