@@ -3,6 +3,7 @@
 mod content;
 mod damage;
 mod existing;
+mod hostile;
 mod tree;
 
 use std::{
