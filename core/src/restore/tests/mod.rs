@@ -4,6 +4,7 @@ mod content;
 mod damage;
 mod existing;
 mod hostile;
+mod random;
 mod tree;
 
 use std::{
