@@ -29,6 +29,7 @@
 //! # }
 //! ```
 
+mod content;
 mod error;
 mod list;
 mod read;

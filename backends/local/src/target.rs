@@ -94,7 +94,9 @@ impl LocalTarget {
         mut stream: PayloadStream,
         mode: PutMode,
     ) -> TargetResult<()> {
-        let mut temp = self.with_root(Operation::Put, TempFile::new).await?;
+        let name = key.clone();
+        let begin = move |root: &Arc<Root>| TempFile::begin(root, &name, mode);
+        let mut temp = self.with_root(Operation::Put, begin).await?;
         let (mut batch, mut batch_bytes) = (Vec::new(), 0);
         loop {
             let part = stream.try_next().await?;
@@ -152,19 +154,12 @@ impl fmt::Display for LocalTarget {
 #[async_trait]
 impl BackupTarget for LocalTarget {
     async fn put(&self, key: &ObjectKey, payload: Payload, mode: PutMode) -> TargetResult<()> {
-        let name = key.clone();
-        if mode == PutMode::Create {
-            let look = move |root: &Arc<Root>| Ok(write::is_taken(root, &name));
-            if self.with_root(Operation::Put, look).await? {
-                return Err(write::already_exists().on(key));
-            }
-        }
         let result = match payload {
             Payload::Streamed(stream) => self.put_streamed(key, stream, mode).await,
             Payload::Buffered(parts) => {
                 let name = key.clone();
                 let put = move |root: &Arc<Root>| {
-                    let mut temp = TempFile::new(root)?;
+                    let mut temp = TempFile::begin(root, &name, mode)?;
                     temp.write(&parts)?;
                     temp.publish(&name, mode)
                 };

@@ -171,6 +171,29 @@ fn thousands_of_buffers_are_written_in_order() {
     assert_eq!(std::fs::read(folder.path().join("a")).unwrap(), whole);
 }
 
+/// Lengths around the sizes at which content changes its route, in pieces that never align.
+#[test]
+fn content_of_every_length_arrives_on_every_route() {
+    const MIB: usize = 1 << 20;
+    let folder = TempDir::new().unwrap();
+    let root = Arc::new(Root::open(folder.path()).unwrap());
+    let whole: Vec<u8> = (0..3 * MIB + 10_000).map(|at| (at % 251) as u8).collect();
+    for length in [0, 1, MIB - 1, MIB, MIB + 1, MIB + 4096, 2 * MIB - 1, 2 * MIB, whole.len()] {
+        for piece in [100_003, MIB, whole.len()] {
+            for is_at_once in [true, false] {
+                let parts: Vec<Bytes> =
+                    whole[..length].chunks(piece).map(Bytes::copy_from_slice).collect();
+                let mut temp = TempFile::new(&root).unwrap();
+                let batch = if is_at_once { parts.len().max(1) } else { 1 };
+                parts.chunks(batch).for_each(|parts| temp.write(parts).unwrap());
+                temp.publish(&key("a"), PutMode::Replace).unwrap();
+                let found = std::fs::read(folder.path().join("a")).unwrap();
+                assert!(found == whole[..length], "{length} bytes by {piece}, {is_at_once}");
+            }
+        }
+    }
+}
+
 #[test]
 fn a_folder_that_vanished_is_made_again() {
     let folder = TempDir::new().unwrap();

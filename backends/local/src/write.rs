@@ -7,7 +7,6 @@
 
 use std::{
     hash::{BuildHasher, Hasher, RandomState},
-    io::IoSlice,
     os::fd::OwnedFd,
     sync::{
         Arc,
@@ -25,6 +24,7 @@ use strongroom_core::target::{
 };
 
 use crate::{
+    content::ContentWriter,
     error::{failed, refused},
     root::{Root, SysResult},
 };
@@ -35,53 +35,53 @@ pub(crate) const TEMP_FOLDER: &str = ".strongroom-tmp";
 /// Leftovers older than this belong to nobody any more.
 const LEFTOVER_AGE_SECONDS: i64 = 24 * 60 * 60;
 
-/// The most buffers that one `writev` takes on Linux.
-const BUFFERS_MAX: usize = 1024;
-
 /// An object that is being written; removed when dropped before [`TempFile::publish`].
 #[derive(Debug)]
 pub(crate) struct TempFile {
     root: Arc<Root>,
     folder: OwnedFd,
-    file: OwnedFd,
+    content: ContentWriter,
+    /// Empty once the object has its own name.
     name: String,
 }
 
 impl TempFile {
+    /// Begins to write the object `key`.
+    pub(crate) fn begin(root: &Arc<Root>, key: &ObjectKey, mode: PutMode) -> TargetResult<Self> {
+        if mode == PutMode::Create {
+            look_first(root, key)?;
+        }
+        Self::new(root)
+    }
+
     /// A new, empty one with mode 0600.
     pub(crate) fn new(root: &Arc<Root>) -> TargetResult<Self> {
         let create = || -> SysResult<Self> {
             let folder = root.make_folder(TEMP_FOLDER)?;
             let (file, name) = create_unique(&folder)?;
-            Ok(Self { root: root.clone(), folder, file, name })
+            Ok(Self { root: root.clone(), folder, content: ContentWriter::new(file), name })
         };
         create().map_err(|errno| failed(Operation::Put, "create a temporary file", errno))
     }
 
-    /// Appends `parts`.
+    /// Appends `parts`; all at once is best.
     pub(crate) fn write(&mut self, parts: &[Bytes]) -> TargetResult<()> {
-        let filled: Vec<&Bytes> = parts.iter().filter(|part| !part.is_empty()).collect();
-        filled
-            .chunks(BUFFERS_MAX)
-            .try_for_each(|parts| write_all(&self.file, parts))
-            .map_err(|errno| failed(Operation::Put, "write", errno))
+        self.content.append(parts).map_err(|errno| failed(Operation::Put, "write", errno))
     }
 
     /// Gives the object its name. When this returns, it is on disk.
-    pub(crate) fn publish(self, key: &ObjectKey, mode: PutMode) -> TargetResult<()> {
+    pub(crate) fn publish(mut self, key: &ObjectKey, mode: PutMode) -> TargetResult<()> {
         let step = |step| move |errno| failed(Operation::Put, step, errno);
-        retry_on_intr(|| fs::fsync(&self.file)).map_err(step("bring the content to disk"))?;
+        self.content.finish().map_err(step("bring the content to disk"))?;
         let (path, name) = key.as_str().rsplit_once('/').unwrap_or(("", key.as_str()));
         let parent = self.root.make_folder(path).map_err(step("create the folder"))?;
         // From here on a second try might find this one's object and take it for proof that all
         // is well, although it never reached the disk: such failures are final.
-        let is_named = match mode {
+        let named = match mode {
             PutMode::Create => self.name_if_free(&parent, name),
-            PutMode::Replace => {
-                retry_on_intr(|| fs::renameat(&self.folder, &self.name, &parent, name))
-            }
+            PutMode::Replace => self.name_anyway(&parent, name),
         };
-        is_named.map_err(|errno| not_named(&parent, name, errno))?;
+        named.map_err(|errno| not_named(&parent, name, errno))?;
         self.root.sync_folder(&parent).map_err(|errno| {
             if mode == PutMode::Create {
                 // What may be gone after a power cut must not be seen before it either. Nothing
@@ -92,15 +92,24 @@ impl TempFile {
         })
     }
 
+    /// Gives the file its name, in place of whatever has it, as one step.
+    fn name_anyway(&mut self, parent: &OwnedFd, name: &str) -> SysResult<()> {
+        retry_on_intr(|| fs::renameat(&self.folder, &self.name, parent, name))?;
+        self.name.clear();
+        Ok(())
+    }
+
     /// Gives the file its name unless that is taken, as one step.
-    fn name_if_free(&self, parent: &OwnedFd, name: &str) -> SysResult<()> {
+    fn name_if_free(&mut self, parent: &OwnedFd, name: &str) -> SysResult<()> {
         let flags = RenameFlags::NOREPLACE;
-        let renamed =
-            retry_on_intr(|| fs::renameat_with(&self.folder, &self.name, parent, name, flags));
-        match renamed {
+        match retry_on_intr(|| fs::renameat_with(&self.folder, &self.name, parent, name, flags)) {
+            Ok(()) => {
+                self.name.clear();
+                Ok(())
+            }
             // The file system does not know this flag; network file systems, mostly.
             Err(Errno::INVAL | Errno::NOSYS | Errno::OPNOTSUPP) => self.link(parent, name),
-            result => result,
+            Err(errno) => Err(errno),
         }
     }
 
@@ -109,7 +118,7 @@ impl TempFile {
         let flags = AtFlags::empty();
         match retry_on_intr(|| fs::linkat(&self.folder, &self.name, parent, name, flags)) {
             // NFS repeats a request whose answer was lost: a second link can only be that one.
-            Err(Errno::EXIST) if fs::fstat(&self.file)?.st_nlink > 1 => Ok(()),
+            Err(Errno::EXIST) if fs::fstat(self.content.file())?.st_nlink > 1 => Ok(()),
             result => result,
         }
     }
@@ -119,7 +128,9 @@ impl Drop for TempFile {
     /// Removes the temporary name, if it is still there. Failing is harmless: leftovers are never
     /// listed, and removed when they are old.
     fn drop(&mut self) {
-        let _ = fs::unlinkat(&self.folder, &self.name, AtFlags::empty());
+        if !self.name.is_empty() {
+            let _ = fs::unlinkat(&self.folder, &self.name, AtFlags::empty());
+        }
     }
 }
 
@@ -137,31 +148,18 @@ fn not_named(parent: &OwnedFd, name: &str, errno: Errno) -> TargetError {
     }
 }
 
-/// The answer to a create of what is there.
-pub(crate) fn already_exists() -> TargetError {
+fn already_exists() -> TargetError {
     let why = "an object of this name exists";
     refused(Operation::Put, TargetErrorKind::AlreadyExists, why)
 }
 
-/// Whether there is anything at `key`; a quick look that spares writing a doomed object.
-pub(crate) fn is_taken(root: &Root, key: &ObjectKey) -> bool {
-    let flags = OFlags::PATH;
-    root.open_below(key.as_str(), flags)
-        .and_then(fs::fstat)
-        .is_ok_and(|found| FileType::from_raw_mode(found.st_mode).is_file())
-}
-
-/// Writes every byte of `parts`, none of which is empty.
-fn write_all(file: &OwnedFd, parts: &[&Bytes]) -> SysResult<()> {
-    let mut slices: Vec<IoSlice<'_>> = parts.iter().map(|part| IoSlice::new(part)).collect();
-    let mut rest = slices.as_mut_slice();
-    while !rest.is_empty() {
-        match retry_on_intr(|| rustix::io::writev(file, rest))? {
-            0 => return Err(Errno::IO),
-            written => IoSlice::advance_slices(&mut rest, written),
-        }
+/// Refuses a create of what is there already; a quick look that spares writing a doomed object.
+fn look_first(root: &Root, key: &ObjectKey) -> TargetResult<()> {
+    let found = root.open_below(key.as_str(), OFlags::PATH).and_then(fs::fstat);
+    match found {
+        Ok(found) if FileType::from_raw_mode(found.st_mode).is_file() => Err(already_exists()),
+        _ => Ok(()),
     }
-    Ok(())
 }
 
 /// Creates a file that nobody else has: exclusively, under a name that is hard to meet twice
@@ -198,7 +196,7 @@ pub(crate) fn remove_leftovers(root: &Arc<Root>) {
             fresh = TempFile::new(root).ok();
         }
         let Some(fresh) = &fresh else { return };
-        let now = fs::fstat(&fresh.file).map_or(i64::MIN, |stat| stat.st_mtime);
+        let now = fs::fstat(fresh.content.file()).map_or(i64::MIN, |stat| stat.st_mtime);
         let found = fs::statat(&fresh.folder, entry.file_name(), AtFlags::SYMLINK_NOFOLLOW);
         if found.is_ok_and(|found| found.st_mtime < now.saturating_sub(LEFTOVER_AGE_SECONDS)) {
             let _ = fs::unlinkat(&fresh.folder, entry.file_name(), AtFlags::empty());

@@ -46,6 +46,17 @@ enum Failed {
     Run(Error),
 }
 
+impl Failed {
+    fn into_run(self) -> Self {
+        match self {
+            Self::Item(error) => {
+                Self::Run(Error::new(ErrorKind::Io, "cannot read the source").because(error))
+            }
+            Self::Run(error) => Self::Run(error),
+        }
+    }
+}
+
 impl From<Error> for Failed {
     fn from(error: Error) -> Self {
         Self::Run(error)
@@ -107,8 +118,9 @@ impl FileReader {
                 self.read_stream(&mut limited, Some(stat.size), &mut pieces)?;
             }
             None => {
+                // half a stream must not become a snapshot: its errors are the run's
                 let mut all = Limited { file: &mut *file, left: u64::MAX };
-                self.read_stream(&mut all, None, &mut pieces)?;
+                self.read_stream(&mut all, None, &mut pieces).map_err(Failed::into_run)?;
             }
         }
         // a stream that ended in an error must not become a snapshot

@@ -308,6 +308,22 @@ impl PackOpener {
     /// # Errors
     /// `Damaged` if this is not that segment of this pack.
     pub fn open_segment(&self, number: u32, row: &SegmentRow, sealed: &mut Vec<u8>) -> Result<()> {
+        let payload_bytes = self.open_in_place(number, row, sealed)?.len();
+        sealed.truncate(payload_bytes);
+        Ok(())
+    }
+
+    /// As [`Self::open_segment`], for a segment that lies among others: gives the payload, which
+    /// is the beginning of `sealed`.
+    ///
+    /// # Errors
+    /// As [`Self::open_segment`].
+    pub fn open_in_place<'a>(
+        &self,
+        number: u32,
+        row: &SegmentRow,
+        sealed: &'a mut [u8],
+    ) -> Result<&'a [u8]> {
         if sealed.len() as u64 != u64::from(row.stored_len) {
             let why = format!(
                 "segment {number} is truncated: {} of {} bytes",
@@ -324,9 +340,7 @@ impl PackOpener {
         if row.algorithm == Algorithm::Padding && !super::wire::is_zero(payload) {
             return Err(Error::damaged(&self.name, "the padding is not zero"));
         }
-        let payload_bytes = payload.len();
-        sealed.truncate(payload_bytes);
-        Ok(())
+        Ok(payload)
     }
 }
 

@@ -3,10 +3,11 @@
 use std::{
     collections::VecDeque,
     ops::Range,
-    sync::{Arc, Mutex},
+    sync::{Arc, Mutex, PoisonError},
 };
 
 use bytes::Bytes;
+use tokio::sync::OnceCell;
 
 use super::layout;
 use crate::{
@@ -118,13 +119,13 @@ impl PackDirectory {
     pub fn plain_segment<'a>(
         &self,
         segment: u32,
-        sealed: &'a mut Vec<u8>,
+        sealed: &'a mut [u8],
         decompressor: &'a mut Decompressor,
     ) -> Result<&'a [u8]> {
         let row = self.directory.segments.get(segment as usize);
         let row = row.ok_or_else(|| self.damaged(format!("has no segment {segment}")))?;
-        self.opener.open_segment(segment, row, sealed)?;
-        decompressor.plain(row.algorithm, sealed, row.plain_len as usize).map_err(|error| {
+        let payload = self.opener.open_in_place(segment, row, sealed)?;
+        decompressor.plain(row.algorithm, payload, row.plain_len as usize).map_err(|error| {
             self.damaged(format!("segment {segment} does not decompress")).because(error)
         })
     }
@@ -138,13 +139,42 @@ impl PackDirectory {
 pub struct PackReader {
     target: SharedTarget,
     keys: KeyRing,
-    directories: Mutex<VecDeque<Arc<PackDirectory>>>,
-    segments: Mutex<VecDeque<(PackId, u32, Bytes)>>,
+    directories: Recent<PackRef, Arc<PackDirectory>>,
+    segments: Recent<(PackId, u32), Bytes>,
+}
+
+/// The last few things that were fetched. Whoever asks for one that is on its way waits for it,
+/// so that nothing is fetched twice at the same time.
+struct Recent<K, V> {
+    cells: Mutex<VecDeque<(K, Arc<OnceCell<V>>)>>,
+    len_max: usize,
+}
+
+impl<K: PartialEq, V: Clone> Recent<K, V> {
+    fn new(len_max: usize) -> Self {
+        Self { cells: Mutex::default(), len_max }
+    }
+
+    async fn get_or_fetch(&self, key: K, fetch: impl Future<Output = Result<V>>) -> Result<V> {
+        let cell = self.cell(key);
+        cell.get_or_try_init(|| fetch).await.cloned()
+    }
+
+    fn cell(&self, key: K) -> Arc<OnceCell<V>> {
+        let mut cells = self.cells.lock().unwrap_or_else(PoisonError::into_inner);
+        let at = cells.iter().position(|(known, _)| *known == key);
+        let entry = at.and_then(|at| cells.remove(at)).unwrap_or_else(|| (key, Arc::default()));
+        let cell = entry.1.clone();
+        cells.push_front(entry);
+        cells.truncate(self.len_max);
+        cell
+    }
 }
 
 impl PackReader {
     pub(crate) fn new(target: SharedTarget, keys: KeyRing) -> Self {
-        Self { target, keys, directories: Mutex::default(), segments: Mutex::default() }
+        let directories = Recent::new(DIRECTORIES_MAX);
+        Self { target, keys, directories, segments: Recent::new(SEGMENTS_MAX) }
     }
 
     /// The directory of a pack, from memory or by one ranged read (two if it is long).
@@ -152,22 +182,8 @@ impl PackReader {
     /// # Errors
     /// `Damaged` if the pack is missing, altered, or not the one that the reference means.
     pub async fn directory(&self, pack: &PackRef) -> Result<Arc<PackDirectory>> {
-        if let Some(found) = self.cached_directory(pack) {
-            return Ok(found);
-        }
-        let opened = Arc::new(self.read_directory(pack.id, Some(pack)).await?);
-        let mut cache = lock(&self.directories);
-        cache.push_front(opened.clone());
-        cache.truncate(DIRECTORIES_MAX);
-        Ok(opened)
-    }
-
-    fn cached_directory(&self, pack: &PackRef) -> Option<Arc<PackDirectory>> {
-        let mut cache = lock(&self.directories);
-        let at = cache.iter().position(|entry| entry.pack == *pack)?;
-        let found = cache.remove(at)?;
-        cache.push_front(found.clone());
-        Some(found)
+        let fetch = async { Ok(Arc::new(self.read_directory(pack.id, Some(pack)).await?)) };
+        self.directories.get_or_fetch(*pack, fetch).await
     }
 
     /// Reads the directory of a pack that only its name is known of.
@@ -237,22 +253,13 @@ impl PackReader {
     }
 
     async fn segment(&self, directory: &PackDirectory, segment: u32) -> Result<Bytes> {
-        let id = directory.pack.id;
-        let cached = lock(&self.segments)
-            .iter()
-            .find(|(pack, number, _)| *pack == id && *number == segment)
-            .map(|(_, _, plain)| plain.clone());
-        if let Some(plain) = cached {
-            return Ok(plain);
-        }
-        let mut sealed = Vec::from(self.sealed_segment(directory, segment).await?);
-        let mut plain = Vec::new();
-        directory.open_segment(segment, &mut sealed, &mut Decompressor::new()?, &mut plain)?;
-        let plain = Bytes::from(plain);
-        let mut cache = lock(&self.segments);
-        cache.push_front((id, segment, plain.clone()));
-        cache.truncate(SEGMENTS_MAX);
-        Ok(plain)
+        let fetch = async {
+            let mut sealed = Vec::from(self.sealed_segment(directory, segment).await?);
+            let mut plain = Vec::new();
+            directory.open_segment(segment, &mut sealed, &mut Decompressor::new()?, &mut plain)?;
+            Ok(Bytes::from(plain))
+        };
+        self.segments.get_or_fetch((directory.pack.id, segment), fetch).await
     }
 }
 
@@ -266,8 +273,4 @@ pub fn check_chunk(keys: &KeyRing, chunk: &ChunkRef, plain: &[u8]) -> Result<()>
         return Err(Error::new(ErrorKind::Damaged, why).on(format!("packs/{}", chunk.pack.id)));
     }
     Ok(())
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
 }

@@ -9,7 +9,7 @@ use std::{
     sync::{Arc, Mutex, PoisonError},
 };
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use futures::{StreamExt, future, stream};
 
 use super::{
@@ -21,7 +21,7 @@ use crate::{
     compress::Decompressor,
     crypto::KeyRing,
     error::{Error, ErrorKind, Result},
-    format::commit::ObjectHash,
+    format::{commit::ObjectHash, pack::pack_object_name},
     id::PackId,
     monitor::{Monitor, Progress},
     repository::{
@@ -34,7 +34,7 @@ use crate::{
 };
 
 /// Bytes fetched at once, if no single segment is longer.
-const PART_BYTES: u64 = 4 << 20;
+const PART_BYTES: u64 = 2 << 20;
 
 /// Something wrong with a part of the pack.
 type Flaw = (Extent, String);
@@ -104,20 +104,14 @@ fn sample(packs: &mut Vec<PackId>, percent: f64, randomness: &dyn Randomness) {
     packs.sort_unstable();
 }
 
-/// Buffers and contexts of one worker, used again for the next part.
-struct Tools {
-    decompressor: Decompressor,
-    sealed: Vec<u8>,
-    plain: Vec<u8>,
-}
-
 /// What is needed to check any pack.
 #[derive(Clone)]
 struct PackCheck {
     reader: Arc<PackReader>,
     keys: KeyRing,
     monitor: Arc<dyn Monitor>,
-    idle: Arc<Mutex<Vec<Tools>>>,
+    /// Decompressors with their buffers, used again for the next part.
+    idle: Arc<Mutex<Vec<Decompressor>>>,
 }
 
 /// Segments that are fetched together; the first part begins with the header.
@@ -201,20 +195,21 @@ impl PackCheck {
         directory: &Arc<PackDirectory>,
         part: &Part,
         bytes: Bytes,
-        mut hasher: blake3::Hasher,
+        hasher: blake3::Hasher,
     ) -> Result<(blake3::Hasher, Vec<Flaw>)> {
         let (directory, part) = (directory.clone(), part.clone());
         let (keys, idle) = (self.keys.clone(), self.idle.clone());
         tasks::spawn_blocking("verify", move || {
-            let pop = || idle.lock().unwrap_or_else(PoisonError::into_inner).pop();
-            let mut tools = match pop() {
-                Some(tools) => tools,
-                None => Tools::new()?,
+            let idle = || idle.lock().unwrap_or_else(PoisonError::into_inner);
+            let reused = idle().pop();
+            let decompressor = match reused {
+                Some(decompressor) => decompressor,
+                None => Decompressor::new()?,
             };
-            hasher.update(&bytes);
-            let flaws = tools.check_part(&keys, &directory, &part, &bytes);
-            idle.lock().unwrap_or_else(PoisonError::into_inner).push(tools);
-            Ok((hasher, flaws))
+            let mut opened = OpenedPart { keys, directory, decompressor, hasher };
+            let flaws = opened.check(&part, bytes);
+            idle().push(opened.decompressor);
+            Ok((opened.hasher, flaws))
         })
         .await
     }
@@ -244,23 +239,26 @@ fn parts_of(directory: &PackDirectory) -> Vec<Part> {
     parts
 }
 
-impl Tools {
-    fn new() -> Result<Self> {
-        let decompressor = Decompressor::new()?;
-        Ok(Self { decompressor, sealed: Vec::new(), plain: Vec::new() })
-    }
+/// A part being checked.
+struct OpenedPart {
+    keys: KeyRing,
+    directory: Arc<PackDirectory>,
+    decompressor: Decompressor,
+    /// Over all bytes of the pack.
+    hasher: blake3::Hasher,
+}
 
+impl OpenedPart {
     /// Everything that is wrong with the segments of `part`, of which `bytes` are what is there.
-    fn check_part(
-        &mut self,
-        keys: &KeyRing,
-        directory: &PackDirectory,
-        part: &Part,
-        bytes: &[u8],
-    ) -> Vec<Flaw> {
+    fn check(&mut self, part: &Part, bytes: Bytes) -> Vec<Flaw> {
         let mut flaws = Vec::new();
+        // in place if nobody else holds the buffer
+        let mut bytes = bytes.try_into_mut().unwrap_or_else(|shared| BytesMut::from(&shared[..]));
+        let mut rest = &mut bytes[..];
+        let mut position = part.start;
         for number in part.segments.clone() {
-            if let Err(error) = self.check_segment(keys, directory, part, number, bytes) {
+            // each segment is hashed and opened while it is in cache
+            if let Err(error) = self.check_segment(&mut rest, &mut position, number) {
                 let why = reason(error).unwrap_or_else(|error| error.to_string());
                 flaws.push((Extent::segment(number), why));
             }
@@ -268,33 +266,30 @@ impl Tools {
         flaws
     }
 
+    /// Takes segment `number` off the front of `rest`, which begins at `position` of the pack,
+    /// with what lies before it (header and directory before the first one).
     fn check_segment(
         &mut self,
-        keys: &KeyRing,
-        directory: &PackDirectory,
-        part: &Part,
+        rest: &mut &mut [u8],
+        position: &mut u64,
         number: u32,
-        bytes: &[u8],
     ) -> Result<()> {
-        let pack = directory.pack().id;
-        let damaged = |why: String| Error::damaged(format!("packs/{pack}"), why);
+        let directory = &*self.directory;
+        let damaged = |why: String| Error::damaged(pack_object_name(directory.pack().id), why);
         let range = directory.segment_range(number)?;
-        let range = (range.start - part.start) as usize..(range.end - part.start) as usize;
-        let sealed =
-            bytes.get(range).ok_or_else(|| damaged(format!("segment {number} is truncated")))?;
-        self.sealed.clear();
-        self.sealed.extend_from_slice(sealed);
-        let (decompressor, plain) = (&mut self.decompressor, &mut self.plain);
-        directory.open_segment(number, &mut self.sealed, decompressor, plain)?;
-        let mut rest = self.plain.as_slice();
+        let before = rest.split_off_mut(..(range.start - *position) as usize);
+        let sealed = rest.split_off_mut(..(range.end - range.start) as usize);
+        let (Some(before), Some(sealed)) = (before, sealed) else {
+            return Err(damaged(format!("segment {number} is truncated")));
+        };
+        *position = range.end;
+        self.hasher.update(before).update(sealed);
+        let mut plain = directory.plain_segment(number, sealed, &mut self.decompressor)?;
         let row = directory.segments().get(number as usize);
         for (id, length) in row.map(|row| row.chunks.as_slice()).unwrap_or_default() {
-            let chunk = rest.split_off(..*length as usize).unwrap_or_default();
-            if keys.current().chunk_id(chunk) != *id {
-                let why = format!(
-                    "segment {number}: chunk {id} does not have the content that \
-                                   its id says"
-                );
+            let chunk = plain.split_off(..*length as usize).unwrap_or_default();
+            if self.keys.current().chunk_id(chunk) != *id {
+                let why = format!("segment {number}: chunk {id} is not what its id says");
                 return Err(damaged(why));
             }
         }

@@ -5,7 +5,7 @@ use std::{collections::HashMap, sync::Arc};
 
 use super::findings::{Extent, Findings, reason};
 use crate::{
-    entry::ChunkRef,
+    entry::{ChunkRef, PackRef},
     error::Result,
     id::{ChunkId, PackId},
     repository::packs::{PackDirectory, PackReader},
@@ -20,7 +20,7 @@ type Row = (u32, ChunkId, u32);
 /// A directory in the form that lookups need.
 #[derive(Debug)]
 struct Kept {
-    salt: [u8; 32],
+    pack: PackRef,
     /// Sorted.
     rows: Box<[Row]>,
     last_use: u64,
@@ -37,7 +37,7 @@ impl Kept {
             .flat_map(|(number, row)| row.chunks.iter().map(move |(id, len)| (number, *id, *len)))
             .collect();
         rows.sort_unstable();
-        Self { salt: directory.pack().salt, rows: rows.into(), last_use: 0 }
+        Self { pack: *directory.pack(), rows: rows.into(), last_use: 0 }
     }
 
     fn holds(&self, chunk: &ChunkRef) -> bool {
@@ -106,7 +106,7 @@ impl Directories {
         self.uses += 1;
         let Some(Some(kept)) = self.packs.get_mut(&pack) else { return Ok(false) };
         kept.last_use = self.uses;
-        if kept.salt != chunk.pack.salt {
+        if kept.pack != chunk.pack {
             findings.pack(pack, Extent::Whole, "is another pack than the one referred to");
             return Ok(false);
         }

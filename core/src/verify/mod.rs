@@ -9,7 +9,6 @@
 //! nothing but the scratch place of a test restore.
 
 mod affected;
-mod counted;
 mod data;
 mod directories;
 mod findings;
@@ -21,18 +20,11 @@ mod tables;
 #[cfg(test)]
 mod tests;
 
-use std::{
-    sync::{
-        Arc,
-        atomic::{AtomicU64, Ordering},
-    },
-    time::Duration,
-};
+use std::{sync::Arc, time::Duration};
 
 use bytes::Bytes;
 
 use self::{
-    counted::Counted,
     directories::Directories,
     findings::{Findings, reason},
     inventory::Inventory,
@@ -40,12 +32,12 @@ use self::{
 };
 use crate::{
     error::{Error, ErrorKind, Result},
-    id::SessionId,
+    id::{PackId, SessionId},
     monitor::{Monitor, Phase, Problem, Progress},
     repository::{CommitList, Repository, Snapshot, SnapshotList, packs::PackReader},
     restore::RestoreReport,
     source::Sink,
-    target::{BackupTarget, ByteRange, ObjectMeta, SharedTarget},
+    target::{BackupTarget, ByteRange, ObjectMeta, SharedTarget, layers::MetricsLayer},
 };
 
 /// How much of the packs' content is read.
@@ -146,7 +138,8 @@ struct Run<'a> {
     options: &'a VerifyOptions,
     monitor: Arc<dyn Monitor>,
     target: SharedTarget,
-    bytes_read: Arc<AtomicU64>,
+    /// The same target, for what it counts.
+    metrics: Arc<MetricsLayer>,
     /// Not the repository's own reader: what that one read before counts for nothing.
     packs: Arc<PackReader>,
     inventory: Inventory,
@@ -161,7 +154,8 @@ impl<'a> Run<'a> {
         options: &'a VerifyOptions,
         monitor: Arc<dyn Monitor>,
     ) -> Result<Self> {
-        let (target, bytes_read) = Counted::wrap(repository.target().clone());
+        let metrics = Arc::new(MetricsLayer::new(repository.target().clone()));
+        let target: SharedTarget = metrics.clone();
         let packs = Arc::new(PackReader::new(target.clone(), repository.keys().clone()));
         let inventory = Inventory::list(&*target).await?;
         Ok(Self {
@@ -169,7 +163,7 @@ impl<'a> Run<'a> {
             options,
             monitor,
             target,
-            bytes_read,
+            metrics,
             directories: Directories::new(packs.clone()),
             packs,
             inventory,
@@ -203,9 +197,13 @@ impl<'a> Run<'a> {
 
     fn count_packs(&mut self, commits: &Commits) {
         let referred = commits.referred_packs();
-        let stored = self.inventory.packs.keys();
-        self.report.packs = stored.len() as u64;
-        self.report.unreferenced += stored.filter(|pack| !referred.contains(**pack)).count() as u64;
+        let inventory = &self.inventory;
+        // a commit that cannot be read may refer to anything that its session stored
+        let is_free = |pack: &&PackId| {
+            !referred.contains(**pack) && !inventory.commits.contains_key(&pack.session)
+        };
+        self.report.packs = inventory.packs.len() as u64;
+        self.report.unreferenced += inventory.packs.keys().filter(is_free).count() as u64;
         if self.counts_directories() {
             let files_total = self.report.packs;
             self.monitor.advance(Progress { files_total, ..Progress::default() });
@@ -252,7 +250,7 @@ impl<'a> Run<'a> {
 
     fn finish(self) -> VerifyReport {
         let mut report = self.report;
-        report.bytes_read = self.bytes_read.load(Ordering::Relaxed);
+        report.bytes_read = self.metrics.snapshot().get.bytes;
         report.damage = self.findings.into_damage();
         for damage in &report.damage {
             let (item, message) = (damage.object.clone(), damage.message.clone());
