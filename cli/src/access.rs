@@ -1,0 +1,166 @@
+//! From flags to an open repository: URL, layers around the target, credential.
+//!
+//! The only place that knows which layers stand around a target. Reads nothing by itself.
+
+use std::{ffi::OsString, os::unix::ffi::OsStrExt, path::Path, sync::Arc};
+
+use strongroom_backends::{OpenMode, OpenOptions, TargetUrl};
+use strongroom_core::{
+    entry::display_name,
+    error::Error,
+    format::slot::RecoveryKey,
+    repository::{Credential, InitOptions, Repository},
+    runtime::Runtime,
+    target::{
+        SharedTarget, TargetErrorKind,
+        layers::{ConcurrencyLimitLayer, MetricsLayer, RetryConfig, RetryLayer, TargetMetrics},
+    },
+};
+
+use crate::{
+    args::GlobalArgs,
+    env,
+    error::{Doing, Failure, Result},
+    exit::Exit,
+    interrupt::Interrupt,
+    output::Console,
+    password::{self, Purpose},
+};
+
+/// Where the repository is and what opens it: all that is asked of the user, before any work.
+pub struct Access {
+    url: OsString,
+    parsed: TargetUrl,
+    credential: Credential,
+}
+
+impl Access {
+    /// As the flags, the environment and, last of all, the user at the terminal say.
+    pub fn new(args: &GlobalArgs, purpose: Purpose) -> Result<Self> {
+        let Some(url) = args.repo.clone().filter(|url| !url.is_empty()) else {
+            return Err(Failure::usage("no repository was named")
+                .hint("use -r/--repo or set STRONGROOM_REPOSITORY"));
+        };
+        let parsed = TargetUrl::parse(&url)
+            .map_err(|error| Failure::from(Error::from(error)).with_exit(Exit::Usage))?;
+        let credential = password::credential(&args.credential, &env::variable, purpose)?;
+        Ok(Self { url, parsed, credential })
+    }
+
+    /// Where the repository is, if it is a folder of this machine.
+    pub fn local_folder(&self) -> Option<&Path> {
+        match &self.parsed {
+            TargetUrl::Local(path) => Some(path),
+            _ => None,
+        }
+    }
+
+    fn password(&self) -> Result<&password::Password> {
+        match &self.credential {
+            Credential::Password(password) => Ok(password),
+            Credential::RecoveryKey(_) => {
+                Err(Failure::usage("a new repository needs a password, not a recovery key"))
+            }
+        }
+    }
+}
+
+/// What every verb that needs a repository works with.
+pub struct Context {
+    /// How to talk.
+    pub console: Console,
+    /// Whether to stop.
+    pub interrupt: Interrupt,
+    /// Clock and randomness for the engine.
+    pub runtime: Runtime,
+    /// Where the repository is.
+    pub access: Access,
+}
+
+/// An open repository, and the count of what it asked of its target.
+pub struct Opened {
+    /// The repository.
+    pub repository: Repository,
+    metrics: Arc<MetricsLayer>,
+}
+
+impl Opened {
+    /// What was asked of the target so far.
+    pub fn requests(&self) -> TargetMetrics {
+        self.metrics.snapshot()
+    }
+}
+
+impl Context {
+    /// Opens the repository.
+    pub async fn open(&self) -> Result<Opened> {
+        self.interrupt.or(self.open_existing()).await
+    }
+
+    /// Makes a repository.
+    pub async fn init(&self, options: &InitOptions) -> Result<(Opened, RecoveryKey)> {
+        self.interrupt.or(self.init_new(options)).await
+    }
+
+    /// Opens the repository; makes it if there is none.
+    pub async fn open_or_init(
+        &self,
+        options: &InitOptions,
+    ) -> Result<(Opened, Option<RecoveryKey>)> {
+        match self.open().await {
+            Err(failure) if failure.exit() == Exit::NoRepository => {
+                let (opened, key) = self.init(options).await?;
+                Ok((opened, Some(key)))
+            }
+            other => Ok((other?, None)),
+        }
+    }
+
+    async fn open_existing(&self) -> Result<Opened> {
+        let doing = || "cannot open the repository".to_owned();
+        let target = self.target(OpenMode::Existing).await.doing(doing)?;
+        let metrics = self.layers(target).await.doing(doing)?;
+        let credential = &self.access.credential;
+        let repository = Repository::open(metrics.clone(), self.runtime.clone(), credential)
+            .await
+            .doing(doing)?;
+        Ok(Opened { repository, metrics })
+    }
+
+    async fn init_new(&self, options: &InitOptions) -> Result<(Opened, RecoveryKey)> {
+        let doing = || "cannot make a repository".to_owned();
+        let password = self.access.password()?;
+        let target = self.target(OpenMode::Create).await.doing(doing)?;
+        let metrics = self.layers(target).await.doing(doing)?;
+        let runtime = self.runtime.clone();
+        let (repository, key) =
+            Repository::init(metrics.clone(), runtime, password, options).await.doing(doing)?;
+        Ok((Opened { repository, metrics }, key))
+    }
+
+    async fn target(&self, mode: OpenMode) -> Result<SharedTarget> {
+        strongroom_backends::open(&self.access.url, &OpenOptions { mode }).await.map_err(|error| {
+            match error.kind() {
+                TargetErrorKind::NotFound => {
+                    let place = display_name(self.access.url.as_bytes());
+                    let why = format!("{place}: there is no repository here");
+                    Failure::new(Exit::NoRepository, why).hint("`strongroom init` makes one")
+                }
+                // The URL was found to be right; what it leads to is not a target.
+                TargetErrorKind::Invalid => {
+                    Failure::from(Error::from(error)).with_exit(Exit::Storage)
+                }
+                _ => Failure::from(Error::from(error)),
+            }
+        })
+    }
+
+    /// Metrics outermost, so that a retried call counts once; the limit inside of the retry, so
+    /// that nobody waits for the storage while holding a place.
+    async fn layers(&self, target: SharedTarget) -> Result<Arc<MetricsLayer>> {
+        let capabilities = target.capabilities().await.map_err(Error::from)?;
+        let limited = Arc::new(ConcurrencyLimitLayer::new(target, capabilities.concurrency.max(1)));
+        let retried = RetryLayer::new(limited, RetryConfig::default(), self.runtime.clone());
+        Ok(Arc::new(MetricsLayer::new(Arc::new(retried))))
+    }
+}

@@ -1,0 +1,75 @@
+//! The flags that every verb takes: where the repository is, what opens it, how to talk.
+
+use std::{ffi::OsString, path::PathBuf};
+
+use clap::{ArgAction, Args, ValueEnum};
+
+const REPOSITORY: &str = "Repository";
+const OUTPUT: &str = "Output";
+
+/// What holds for every verb.
+#[derive(Debug, Args)]
+pub struct GlobalArgs {
+    /// Where the repository is: a folder or a target URL
+    #[arg(short, long, value_name = "URL", env = "STRONGROOM_REPOSITORY")]
+    #[arg(global = true, hide_env_values = true, help_heading = REPOSITORY)]
+    pub repo: Option<OsString>,
+
+    /// What opens the repository.
+    #[command(flatten)]
+    pub credential: CredentialArgs,
+
+    /// Where this client keeps its identity [default: $XDG_STATE_HOME/strongroom]
+    #[arg(long, value_name = "DIR", env = "STRONGROOM_STATE_DIR")]
+    #[arg(global = true, hide_env_values = true, help_heading = REPOSITORY)]
+    pub state_dir: Option<PathBuf>,
+
+    /// Print results and errors as JSON
+    #[arg(long, global = true, help_heading = OUTPUT)]
+    pub json: bool,
+
+    /// How to show progress on standard error [default: a bar on a terminal, else none]
+    #[arg(long, value_name = "HOW", global = true, help_heading = OUTPUT)]
+    pub progress: Option<ProgressMode>,
+
+    /// Print only what was asked for, and errors: no summaries and no progress
+    #[arg(short, long, global = true, help_heading = OUTPUT)]
+    pub quiet: bool,
+
+    /// Say more; twice for what the engine does step by step
+    #[arg(short, long, global = true, action = ArgAction::Count, help_heading = OUTPUT)]
+    #[arg(conflicts_with = "quiet")]
+    pub verbose: u8,
+}
+
+/// What opens the repository. Without any of these, STRONGROOM_PASSWORD is used, or the password
+/// is asked for on the terminal.
+#[derive(Debug, Args)]
+pub struct CredentialArgs {
+    /// Read the password from this file; one newline at its end does not belong to it
+    /// [env: STRONGROOM_PASSWORD_FILE]
+    #[arg(short, long, value_name = "FILE", global = true, help_heading = REPOSITORY)]
+    #[arg(conflicts_with_all = ["password_command", "recovery_key_file"])]
+    pub password_file: Option<PathBuf>,
+
+    /// Run this command, without a shell, and read the password from its output
+    /// [env: STRONGROOM_PASSWORD_COMMAND]
+    #[arg(long, value_name = "COMMAND", global = true, help_heading = REPOSITORY)]
+    #[arg(conflicts_with = "recovery_key_file")]
+    pub password_command: Option<String>,
+
+    /// Open the repository with the recovery key in this file instead of a password
+    #[arg(long, value_name = "FILE", global = true, help_heading = REPOSITORY)]
+    pub recovery_key_file: Option<PathBuf>,
+}
+
+/// How progress is shown.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum ProgressMode {
+    /// One JSON object a second
+    Json,
+    /// One line every ten seconds
+    Plain,
+    /// Not at all
+    None,
+}

@@ -1,0 +1,115 @@
+//! The command line: verbs, flags and their values. Everything that can be refused without
+//! looking at anything but the command line is refused here.
+//!
+//! Knows nothing of what the verbs do.
+
+mod backup;
+mod global;
+mod init;
+mod look;
+mod refused;
+mod restore;
+mod values;
+mod verify;
+
+use clap::{Parser, Subcommand};
+
+pub use self::{
+    backup::BackupArgs,
+    global::{CredentialArgs, GlobalArgs, ProgressMode},
+    init::InitArgs,
+    look::{ArchiveFormat, DiffArgs, DumpArgs, FilterArgs, FindArgs, LsArgs, SnapshotsArgs},
+    refused::parse,
+    restore::RestoreArgs,
+    values::{pattern::Patterns, snapshot::SnapshotChoice, workers::default as default_workers},
+    verify::VerifyArgs,
+};
+
+const AFTER_HELP: &str = "\
+Examples:
+  strongroom init -r /srv/backup
+  strongroom backup -r /srv/backup /home /etc
+  strongroom restore -r /srv/backup latest:/etc --target /tmp/etc
+
+Exit codes:
+  0  done                          11  busy: another run is in the way
+  1  failed                        12  wrong password or key
+  2  wrong usage                   13  damage found
+  3  done, but some items could    14  storage unreachable or denied
+     not be read or restored      130  interrupted
+ 10  no repository there";
+
+/// Backs up files and streams to any storage, encrypted and deduplicated, and proves that they
+/// come back.
+#[derive(Debug, Parser)]
+#[command(name = "strongroom", version, after_help = AFTER_HELP, max_term_width = 100)]
+#[command(disable_help_subcommand = false, propagate_version = false)]
+pub struct Cli {
+    /// What holds for every verb.
+    #[command(flatten)]
+    pub global: GlobalArgs,
+    /// What to do.
+    #[command(subcommand)]
+    pub verb: Verb,
+}
+
+/// What to do.
+#[derive(Debug, Subcommand)]
+pub enum Verb {
+    /// Create a repository and print its recovery key
+    Init(InitArgs),
+    /// Save files, folders or a stream as a new snapshot
+    Backup(BackupArgs),
+    /// List the snapshots
+    Snapshots(SnapshotsArgs),
+    /// List what a snapshot holds
+    Ls(LsArgs),
+    /// Find files in snapshots by name or path
+    Find(FindArgs),
+    /// Compare two snapshots
+    Diff(DiffArgs),
+    /// Bring files back from a snapshot
+    Restore(RestoreArgs),
+    /// Write a file, or a folder as an archive, to standard output
+    Dump(DumpArgs),
+    /// Prove that the repository holds what its snapshots say
+    #[command(visible_alias = "check")]
+    Verify(VerifyArgs),
+    /// Print a completion script for a shell
+    #[command(after_help = "\
+Examples:
+  strongroom completions bash > /etc/bash_completion.d/strongroom
+  strongroom completions zsh > ~/.zfunc/_strongroom")]
+    Completions {
+        /// The shell to print it for
+        shell: clap_complete::Shell,
+    },
+    /// Print the version
+    #[command(after_help = "\
+Examples:
+  strongroom version
+  strongroom version --json")]
+    Version,
+}
+
+#[cfg(test)]
+pub use self::values::tag::TagSet;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+
+    #[test]
+    fn the_definition_is_consistent() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn every_verb_has_examples() {
+        for verb in Cli::command().get_subcommands() {
+            let help = verb.get_after_help().map(ToString::to_string).unwrap_or_default();
+            assert!(help.starts_with("Examples:\n  strongroom "), "{}", verb.get_name());
+        }
+    }
+}

@@ -1,0 +1,11 @@
+//! Values of flags: each file reads one kind of value from text and says what is wrong with it.
+
+pub mod compression;
+pub mod name;
+pub mod path;
+pub mod pattern;
+pub mod percent;
+pub mod size;
+pub mod snapshot;
+pub mod tag;
+pub mod workers;
