@@ -474,3 +474,12 @@ async fn one_object_that_cannot_be_read_is_named_but_a_storage_that_is_gone_ends
         faults.heal();
     }
 }
+
+#[tokio::test]
+async fn a_verification_runs_as_a_task() {
+    let repository = small_world().await.repository;
+    let task = crate::tasks::spawn("verify", async move {
+        verify(&repository, &VerifyOptions::default(), Arc::new(SilentMonitor)).await
+    });
+    assert_eq!(task.join().await.unwrap().damage, []);
+}
