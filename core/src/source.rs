@@ -20,6 +20,12 @@ pub trait Source: fmt::Debug + Send + Sync {
 
     /// The paths or names that the user asked for, for display and for finding the parent.
     fn roots(&self) -> Vec<String>;
+
+    /// True if there must be no snapshot when a single item fails: half a stream is worth
+    /// nothing. Else failed items are listed and the others are saved.
+    fn is_all_or_nothing(&self) -> bool {
+        false
+    }
 }
 
 /// A running walk. Gives folders in table order: a folder's batch before the batches of the

@@ -80,6 +80,10 @@ impl Source for CommandSource {
     fn roots(&self) -> Vec<String> {
         self.0.roots()
     }
+
+    fn is_all_or_nothing(&self) -> bool {
+        self.0.is_all_or_nothing()
+    }
 }
 
 impl Opener for CommandOptions {

@@ -66,6 +66,10 @@ impl Source for StreamSource {
     fn roots(&self) -> Vec<String> {
         self.0.roots()
     }
+
+    fn is_all_or_nothing(&self) -> bool {
+        self.0.is_all_or_nothing()
+    }
 }
 
 /// A reader, until it is taken.

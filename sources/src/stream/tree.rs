@@ -72,6 +72,10 @@ impl Source for StreamTree {
     fn roots(&self) -> Vec<String> {
         vec![format!("/{}", self.options.path.display())]
     }
+
+    fn is_all_or_nothing(&self) -> bool {
+        true
+    }
 }
 
 /// A walk down to the file.
