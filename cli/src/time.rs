@@ -10,10 +10,21 @@ use strongroom_core::runtime::Timestamp;
 /// Reads a time: RFC 3339 (`2026-01-15T14:30:00Z`, `2026-01-15 14:30:00+02:00`), or a date with
 /// or without a time of the local zone (`2026-01-15 14:30`, `2026-01-15`).
 pub fn parse(text: &str) -> Result<Timestamp, String> {
-    let instant = text.parse::<Instant>().or_else(|_| parse_local(text, TimeZone::system()))?;
-    let nanoseconds = i64::try_from(instant.as_nanosecond())
+    let nanoseconds = i64::try_from(nanoseconds(text)?)
         .map_err(|_| "only the years 1678 to 2261 can be stored".to_owned())?;
     Ok(Timestamp(nanoseconds))
+}
+
+/// As [`parse`], for times that are only compared: those that cannot be stored are before or
+/// after all that can.
+pub fn parse_limit(text: &str) -> Result<Timestamp, String> {
+    let clamped = nanoseconds(text)?.clamp(i64::MIN.into(), i64::MAX.into());
+    Ok(Timestamp(i64::try_from(clamped).unwrap_or(i64::MAX)))
+}
+
+fn nanoseconds(text: &str) -> Result<i128, String> {
+    let instant = text.parse::<Instant>().or_else(|_| parse_local(text, TimeZone::system()))?;
+    Ok(instant.as_nanosecond())
 }
 
 fn parse_local(text: &str, zone: TimeZone) -> Result<Instant, String> {
@@ -102,6 +113,14 @@ mod tests {
         for text in ["", "yesterday", "2026-13-01", "2026-02-30", "14:30", "1500-01-01T00:00:00Z"] {
             assert!(parse(text).is_err(), "{text}");
         }
+    }
+
+    #[test]
+    fn limits_may_lie_beyond_what_can_be_stored() {
+        assert_eq!(parse_limit("2999-01-01T00:00:00Z"), Ok(Timestamp(i64::MAX)));
+        assert_eq!(parse_limit("1500-01-01T00:00:00Z"), Ok(Timestamp(i64::MIN)));
+        assert_eq!(parse_limit("2026-01-15T14:30:00Z"), Ok(HALF_PAST));
+        assert!(parse_limit("never").is_err());
     }
 
     #[test]

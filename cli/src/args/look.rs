@@ -101,11 +101,11 @@ pub struct FindArgs {
     pub ignore_case: bool,
 
     /// Only what was last changed at this time or later
-    #[arg(short = 'O', long, value_name = "TIME", value_parser = time::parse)]
+    #[arg(short = 'O', long, value_name = "TIME", value_parser = time::parse_limit)]
     pub oldest: Option<Timestamp>,
 
     /// Only what was last changed at this time or earlier
-    #[arg(short = 'N', long, value_name = "TIME", value_parser = time::parse)]
+    #[arg(short = 'N', long, value_name = "TIME", value_parser = time::parse_limit)]
     pub newest: Option<Timestamp>,
 
     /// Show mode, owner, size and time too

@@ -37,7 +37,7 @@ pub fn parse(text: &str) -> Result<SnapshotChoice, String> {
 
 fn parse_selector(text: &str) -> Result<Selector, String> {
     if let Some(time) = text.strip_prefix('@') {
-        return time::parse(time).map(Selector::NotLaterThan);
+        return time::parse_limit(time).map(Selector::NotLaterThan);
     }
     if text == "latest" {
         return Ok(Selector::Latest(0));
