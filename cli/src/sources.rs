@@ -4,10 +4,10 @@
 
 use std::{io, path::PathBuf, sync::Arc};
 
-use strongroom_core::{error::Result as CoreResult, source::Source};
+use strongroom_core::{entry::FileTime, runtime::Timestamp, source::Source};
 use strongroom_sources::{
     files::{FileSource, FileSourceOptions, FolderId},
-    stream::{CommandSource, StreamSource},
+    stream::{CommandOptions, CommandSource, CommandStderr, StreamOptions, StreamSource},
 };
 
 use crate::{
@@ -16,39 +16,46 @@ use crate::{
     error::{Failure, Result},
 };
 
-/// Refuses what can be refused before any work: missing paths, patterns and names that are none.
+/// Refuses what can be refused before any work: missing paths, patterns that are none.
 pub fn check(args: &BackupArgs) -> Result<()> {
-    if args.paths.is_empty() && !args.stdin {
+    if args.stdin || args.stdin_from_command {
+        return Ok(());
+    }
+    if args.paths.is_empty() {
         return Err(Failure::usage("nothing to back up: no path was given")
             .hint("name files and folders, or use --stdin or --stdin-from-command"));
     }
-    // Making a source reads and runs nothing yet.
-    make(args, Vec::new())?;
+    FileSource::new(file_options(args))?;
     Ok(())
 }
 
-/// What the flags name, but not the repository itself.
-pub fn source(args: &BackupArgs, access: &Access) -> Result<Arc<dyn Source>> {
-    // A folder that cannot be looked at cannot be saved either.
-    let repository = access.local_folder().and_then(|path| FolderId::of(path).ok());
-    Ok(make(args, repository.into_iter().collect())?)
-}
-
-fn make(args: &BackupArgs, skip_folders: Vec<FolderId>) -> CoreResult<Arc<dyn Source>> {
-    let name = args.stdin_filename.as_bytes();
+/// What the flags name; `now` becomes the time of last change of a stream.
+pub fn source(args: &BackupArgs, access: &Access, now: Timestamp) -> Result<Arc<dyn Source>> {
+    let (seconds, nanoseconds) = args.time.unwrap_or(now).parts();
+    let time = FileTime { seconds, nanoseconds };
+    let stream = StreamOptions { path: args.stdin_filename.clone(), time };
     if args.stdin_from_command {
-        return Ok(Arc::new(CommandSource::new(name, args.paths.clone())?));
+        let options =
+            CommandOptions { arguments: args.paths.clone(), stderr: CommandStderr::Inherit };
+        return Ok(Arc::new(CommandSource::new(stream, options)?));
     }
     if args.stdin {
-        return Ok(Arc::new(StreamSource::new(name, Box::new(io::stdin()))?));
+        return Ok(Arc::new(StreamSource::new(stream, io::stdin())));
     }
-    Ok(Arc::new(FileSource::new(FileSourceOptions {
+    let mut options = file_options(args);
+    // A repository of another machine is not in the way, nor is one that cannot be looked at.
+    options.skip_folders =
+        access.local_folder().and_then(|path| FolderId::of(path).ok()).into_iter().collect();
+    Ok(Arc::new(FileSource::new(options)?))
+}
+
+fn file_options(args: &BackupArgs) -> FileSourceOptions {
+    FileSourceOptions {
         roots: args.paths.iter().map(PathBuf::from).collect(),
         exclude_patterns: args.exclude.clone(),
         exclude_files: args.exclude_file.clone(),
         exclude_caches: args.exclude_caches,
         one_file_system: args.one_file_system,
-        skip_folders,
         ..FileSourceOptions::default()
-    })?))
+    }
 }

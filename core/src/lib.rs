@@ -12,8 +12,9 @@ pub mod runtime;
 
 // 2 bytes
 pub mod chunker;
-pub mod compress;
 pub mod crypto;
+
+pub mod compress;
 
 // 3 formats
 pub mod packset;

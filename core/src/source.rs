@@ -20,11 +20,18 @@ pub trait Source: fmt::Debug + Send + Sync {
 
     /// The paths or names that the user asked for, for display and for finding the parent.
     fn roots(&self) -> Vec<String>;
+
+    /// True if there must be no snapshot when a single item fails: half a stream is worth
+    /// nothing. Else failed items are listed and the others are saved.
+    fn is_all_or_nothing(&self) -> bool {
+        false
+    }
 }
 
 /// A running walk. Gives folders in table order: a folder's batch before the batches of the
 /// folders in it, sibling folders by name (bytes), each batch sorted by name. Parents of the
-/// roots come as batches too, with only the entries that lead to a root.
+/// roots come as batches too, with only the entries that lead to a root. Every folder among the
+/// entries has a batch of its own, an empty one if it cannot be read or is not to be entered.
 pub trait Scan: Send {
     /// The next folder, or `None` at the end.
     fn next_batch(&mut self) -> io::Result<Option<Batch>>;
@@ -57,7 +64,9 @@ pub trait Folder: fmt::Debug + Send + Sync {
     /// Reads what a stat does not tell.
     fn details(&self, found: &Found) -> io::Result<Details>;
 
-    /// Opens a file for reading. Fails if it is no longer the same kind of thing.
+    /// Opens a file for reading. Fails if it is no longer the same kind of thing; it may be
+    /// another inode by now, which [`SourceFile::stat`] tells. A size of 0 does not mean that
+    /// there is nothing to read: streams, and files that the system makes up, have it too.
     fn open(&self, found: &Found) -> io::Result<Box<dyn SourceFile>>;
 }
 
@@ -88,11 +97,36 @@ pub trait Sink: fmt::Debug + Send + Sync {
     /// The folder that everything is restored into; created if it is missing.
     fn root(&self) -> io::Result<Arc<dyn SinkDir>>;
 
+    /// The folder at `path` below the root, opened name by name; folders that are missing on
+    /// the way are created, anything else in the way is an error.
+    fn folder(&self, path: &TreePath) -> io::Result<Arc<dyn SinkDir>> {
+        let mut folder = self.root()?;
+        for name in path.names() {
+            folder = folder.open_dir(name, false)?.0;
+        }
+        Ok(folder)
+    }
+
     /// Room left for data, if known.
     fn available_bytes(&self) -> Option<u64>;
+
+    /// True if the folder of [`Self::root`] is there already. A dry run asks, so that it creates
+    /// nothing.
+    fn exists(&self) -> bool {
+        true
+    }
+
+    /// True if extended attributes are left out on purpose: then reading back does not take
+    /// them for missing.
+    fn leaves_out_xattrs(&self) -> bool {
+        false
+    }
 }
 
 /// An open folder of a sink. Safe to use from several threads.
+///
+/// Whatever is made or removed in a folder may change the folder's own mode and times: its
+/// metadata is to be set after that.
 pub trait SinkDir: fmt::Debug + Send + Sync {
     /// The names in it.
     fn names(&self) -> io::Result<Vec<Vec<u8>>>;
@@ -117,7 +151,7 @@ pub trait SinkDir: fmt::Debug + Send + Sync {
     fn create_file(&self, name: &[u8], size: u64) -> io::Result<Box<dyn SinkFile>>;
 
     /// Makes anything but a file or a folder (link, pipe, socket, device), replacing a
-    /// non-folder that is there.
+    /// non-folder that is there. Its metadata is left to [`Self::set_metadata`].
     fn create_special(&self, entry: &Entry) -> io::Result<()>;
 
     /// Makes `name` a further name of the file `original` in `folder`, replacing a non-folder

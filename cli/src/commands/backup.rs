@@ -74,7 +74,7 @@ async fn save(
     opened: &Opened,
     context: &Context,
 ) -> Result<(BackupReport, BackupOptions)> {
-    let source = sources::source(args, &context.access)?;
+    let source = sources::source(args, &context.access, context.runtime.clock.now())?;
     let options = options(args, global, opened, context).await?;
     let reporter = Reporter::start(context.console, context.interrupt.clone(), "archival");
     let report = backup::backup(&opened.repository, source, &options, reporter.clone()).await;

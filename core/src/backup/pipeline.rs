@@ -259,7 +259,12 @@ impl Threads {
         let workers = (0..workers)
             .map(|_| {
                 let writer = parts.writer(ChunkUse::Data)?;
-                let reader = FileReader::new(chunker.clone(), parts.shared.clone(), writer);
+                let reader = FileReader::new(
+                    chunker.clone(),
+                    parts.shared.clone(),
+                    writer,
+                    source.is_all_or_nothing(),
+                );
                 start_worker(parts.shared.clone(), reader, queue.clone())
             })
             .collect::<Result<Vec<_>>>()?;

@@ -38,23 +38,14 @@ pub(super) struct FileReader {
     shared: Arc<Shared>,
     writer: ChunkWriter,
     buffer: Vec<u8>,
+    /// A file that cannot be read fails the run.
+    is_all_or_nothing: bool,
 }
 
 /// Why a file could not be stored: its own fault, or the whole run's.
 enum Failed {
     Item(io::Error),
     Run(Error),
-}
-
-impl Failed {
-    fn into_run(self) -> Self {
-        match self {
-            Self::Item(error) => {
-                Self::Run(Error::new(ErrorKind::Io, "cannot read the source").because(error))
-            }
-            Self::Run(error) => Self::Run(error),
-        }
-    }
 }
 
 impl From<Error> for Failed {
@@ -72,8 +63,13 @@ impl From<io::Error> for Failed {
 type Attempt<T> = std::result::Result<T, Failed>;
 
 impl FileReader {
-    pub(super) fn new(chunker: Arc<Chunker>, shared: Arc<Shared>, writer: ChunkWriter) -> Self {
-        Self { chunker, shared, writer, buffer: Vec::new() }
+    pub(super) fn new(
+        chunker: Arc<Chunker>,
+        shared: Arc<Shared>,
+        writer: ChunkWriter,
+        is_all_or_nothing: bool,
+    ) -> Self {
+        Self { chunker, shared, writer, buffer: Vec::new(), is_all_or_nothing }
     }
 
     /// Reads and stores `found`. The inner error is the file's own: it cannot be read.
@@ -84,6 +80,9 @@ impl FileReader {
     ) -> Result<io::Result<FileRead>> {
         match self.try_read(folder, found) {
             Ok(read) => Ok(Ok(read)),
+            Err(Failed::Item(error)) if self.is_all_or_nothing => {
+                Err(Error::new(ErrorKind::Io, "cannot read the source").because(error))
+            }
             Err(Failed::Item(error)) => Ok(Err(error)),
             Err(Failed::Run(error)) => Err(error),
         }
@@ -118,9 +117,8 @@ impl FileReader {
                 self.read_stream(&mut limited, Some(stat.size), &mut pieces)?;
             }
             None => {
-                // half a stream must not become a snapshot: its errors are the run's
                 let mut all = Limited { file: &mut *file, left: u64::MAX };
-                self.read_stream(&mut all, None, &mut pieces).map_err(Failed::into_run)?;
+                self.read_stream(&mut all, None, &mut pieces)?;
             }
         }
         // a stream that ended in an error must not become a snapshot

@@ -193,8 +193,8 @@ impl Commit {
     }
 }
 
-/// Encodes as `[level, counts]`, or `[level, counts, id, session, counter, epoch, salt, segment, length]`
-/// where there is a root chunk.
+/// Encodes as `[level, counts]`, or where there is a root chunk as
+/// `[level, counts, id, session, counter, epoch, salt, segment, length]`.
 fn encode_root(root: &TableRoot, out: &mut Out<'_>) -> Encoded {
     out.array(if root.chunk.is_some() { 9 } else { 2 })?.u8(root.level)?;
     root.counts.encode(out)?;

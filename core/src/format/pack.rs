@@ -1,7 +1,7 @@
 //! Packs: a header, a sealed directory, then sealed segments that follow each other without gaps.
 //!
 //! ```text
-//! header 96 | LE32 length of the sealed directory | sealed directory | segment 0 | 1 | .. | padding
+//! header 96 | LE32 length of the sealed directory | sealed directory | segments | padding
 //! ```
 //! The directory stands in front, so that one read of the first bytes leads to everything. Each
 //! segment has a key of its own, derived from the pack's and from what the segment is. Knows

@@ -1,7 +1,8 @@
 //! Key slots: the master keys of all epochs, wrapped under a password or a recovery key.
 //!
 //! ```text
-//! head 52 | commitment 32 | sealed (LE32 epoch, master key 32) a key, tag 16 | BLAKE3 of all before, 16
+//! head 52 | commitment 32 | sealed: (LE32 epoch, master key 32) each, tag 16
+//!         | BLAKE3 of all before, 16
 //! ```
 //! The commitment makes sure that one slot opens under one password only; the checksum tells a
 //! damaged slot from a wrong password. Knows nothing of where slots are stored.

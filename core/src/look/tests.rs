@@ -9,6 +9,7 @@ use super::*;
 use crate::{
     entry::{Content, EntryKind},
     error::ErrorKind,
+    target::layers::MetricsLayer,
     testing::{
         MemorySource,
         world::{World, noise, path},
@@ -180,4 +181,49 @@ async fn differences_are_exactly_what_was_changed() {
     let back = differences(&world, &after, &before).await;
     assert_eq!(back.len(), expected.len());
     assert_eq!(back.iter().filter(|(_, how)| *how == Difference::Removed).count(), 1);
+}
+
+#[tokio::test]
+async fn only_what_is_asked_for_is_read() {
+    let world = World::new().await;
+    let source = Arc::new(MemorySource::default());
+    // names that hardly compress: a table of several segments
+    let name = |file: u64| {
+        let random = noise(file, 24);
+        let digits: String = random.iter().map(|byte| format!("{byte:02x}")).collect();
+        format!("folder-{:02}/{digits}", file % 50)
+    };
+    (0..100_000).for_each(|file| source.put(&name(file), Vec::new()));
+    let before = world.backup(&source).await;
+    source.put(&name(30), b"no longer empty".to_vec());
+    let after = world.backup(&source).await;
+
+    let bytes_of = async |what: &str| {
+        let metrics = Arc::new(MetricsLayer::new(world.target.clone()));
+        let repository = world.reopen(metrics.clone()).await.repository;
+        let opening = metrics.snapshot().get.bytes;
+        let count = match what {
+            "all" => {
+                let all = list(&repository, &before, &path(""), true);
+                all.try_fold(0, async |count, _| Ok(count + 1)).await.unwrap()
+            }
+            "folder" => {
+                let folder = list(&repository, &before, &path("folder-17"), false);
+                folder.try_fold(0, async |count, _| Ok(count + 1)).await.unwrap()
+            }
+            "entry" => {
+                let at = path(&name(99_999));
+                usize::from(entry_at(&repository, &before, &at).await.unwrap().is_some())
+            }
+            _ => diff(&repository, &before, &after).try_collect::<Vec<_>>().await.unwrap().len(),
+        };
+        (count, metrics.snapshot().get.bytes - opening)
+    };
+    let (all, all_bytes) = bytes_of("all").await;
+    assert_eq!(all, 100_050);
+    for (what, expected) in [("folder", 2001), ("entry", 1), ("diff", 1)] {
+        let (count, bytes) = bytes_of(what).await;
+        assert_eq!(count, expected, "{what}");
+        assert!(bytes < all_bytes / 2, "{what}: {bytes} of {all_bytes}");
+    }
 }

@@ -199,6 +199,7 @@ impl Planner {
         if !self.clear_way(&entry, existing.as_ref()) {
             return;
         }
+        let existing = existing.filter(|stat| stat.kind != EntryKind::Dir);
         if entry.is_hard_linked() && self.links.has_original(&entry) {
             return self.links.wait(FurtherName { folder, entry, existing });
         }

@@ -117,9 +117,11 @@ pub(super) struct Folders {
 }
 
 impl Folders {
-    pub(super) fn new(root: Arc<dyn SinkDir>) -> Self {
+    /// The folders below `root`; `None` if it does not exist and is not to be created, which
+    /// makes everything in it absent.
+    pub(super) fn new(root: Option<Arc<dyn SinkDir>>) -> Self {
         let folder = Folder::new(None, Vec::new(), 0);
-        *lock(&folder.open) = Some(root);
+        *lock(&folder.open) = root;
         Self { root: folder, open: Mutex::default() }
     }
 
@@ -137,7 +139,7 @@ impl Folders {
         let mut closed = vec![folder];
         let mut current = loop {
             let parent = closed.last().and_then(|folder| folder.parent.as_ref());
-            let parent = parent.ok_or_else(|| io::Error::other("the root folder is closed"))?;
+            let parent = parent.ok_or_else(|| io::Error::from(io::ErrorKind::NotFound))?;
             match parent.opened() {
                 Some(open) => break open,
                 None => closed.push(parent),

@@ -55,7 +55,7 @@ use crate::{
     error::{Error, ErrorKind, Result},
     monitor::{Monitor, Phase, Problem},
     repository::{Repository, Snapshot, Table, packs::PackReader},
-    source::Sink,
+    source::{Sink, SinkDir},
     target::SharedTarget,
     tasks,
 };
@@ -211,6 +211,7 @@ struct Context {
     control: Control,
     folders: Folders,
     is_sink_empty: bool,
+    leaves_out_xattrs: bool,
     target: SharedTarget,
     packs: Arc<PackReader>,
     keys: KeyRing,
@@ -261,28 +262,37 @@ async fn open(
     monitor: Arc<dyn Monitor>,
 ) -> Result<(Arc<Context>, Option<u64>)> {
     let scope = Scope::find(repository, snapshot, options).await?;
-    let (root, is_sink_empty, available_bytes) =
-        tasks::spawn_blocking("restore: open", move || {
-            let failed = |error: std::io::Error| {
-                Error::new(ErrorKind::Io, "the place to restore into cannot be opened")
-                    .because(error)
-            };
-            let root = sink.root().map_err(failed)?;
-            let is_empty = root.names().map_err(failed)?.is_empty();
-            Ok((root, is_empty, sink.available_bytes()))
-        })
-        .await?;
+    let (is_dry_run, leaves_out_xattrs) = (options.is_dry_run, sink.leaves_out_xattrs());
+    let (root, available_bytes) = tasks::spawn_blocking("restore: open", move || {
+        let root = (!is_dry_run || sink.exists()).then(|| open_root(&*sink)).transpose()?;
+        Ok((root, sink.available_bytes()))
+    })
+    .await?;
+    let (root, is_sink_empty) = root.map_or((None, true), |(root, empty)| (Some(root), empty));
     let context = Context {
         control: Control::new(monitor, scope.base().clone(), options.verify),
         options: options.clone(),
         scope,
         folders: Folders::new(root),
         is_sink_empty,
+        leaves_out_xattrs,
         target: repository.target().clone(),
         packs: repository.packs().clone(),
         keys: repository.keys().clone(),
     };
     Ok((Arc::new(context), available_bytes))
+}
+
+/// The root of the sink, and whether nothing is in it.
+fn open_root(sink: &dyn Sink) -> Result<(Arc<dyn SinkDir>, bool)> {
+    let open = || {
+        let root = sink.root()?;
+        let is_empty = root.names()?.is_empty();
+        Ok((root, is_empty))
+    };
+    open().map_err(|error: std::io::Error| {
+        Error::new(ErrorKind::Io, "the place to restore into cannot be opened").because(error)
+    })
 }
 
 /// Runs planner, gatherer, fetcher and workers side by side, and waits for all of them: once

@@ -200,7 +200,10 @@ fn check_metadata(context: &Context, folder: &Arc<Folder>, entry: &Entry) -> Che
     let Some(stat) = dir.stat(&entry.name)? else {
         return Err(io::Error::new(io::ErrorKind::NotFound, "it is not there"));
     };
-    let details = dir.details(&entry.name)?;
+    let mut details = dir.details(&entry.name)?;
+    if context.leaves_out_xattrs {
+        details.xattrs.clone_from(&entry.details.xattrs);
+    }
     Ok((!decide::is_shape_right(entry, &stat, &details)).then(|| differing(entry, &stat, &details)))
 }
 

@@ -104,9 +104,7 @@ impl Window {
     pub(super) fn into_parts(
         self,
     ) -> (Vec<Copies>, Vec<Arc<FileWork>>, impl Iterator<Item = (PackRef, Segments)>) {
-        let packs = self.packs.into_iter();
-
-        (self.copies, self.endings, packs)
+        (self.copies, self.endings, self.packs.into_iter())
     }
 }
 

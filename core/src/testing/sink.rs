@@ -53,6 +53,10 @@ pub(crate) struct SinkFaults {
     pub(crate) refuses_links: bool,
     /// Extended attributes cannot be set.
     pub(crate) refuses_xattrs: bool,
+    /// Extended attributes are left out, without a word.
+    pub(crate) leaves_out_xattrs: bool,
+    /// The root folder is not there yet, and must not be made.
+    pub(crate) is_absent: bool,
     /// Every read of an existing file comes back with a bit flipped.
     pub(crate) flips_reads: bool,
 }
@@ -230,6 +234,7 @@ impl Tree {
     }
 
     fn set(&mut self, inode: u64, entry: &Entry) -> Vec<String> {
+        let leaves_out_xattrs = self.faults.leaves_out_xattrs;
         let refuses_xattrs = self.faults.refuses_xattrs && !entry.details.xattrs.is_empty();
         let node = self.node(inode);
         let (wanted, details) = (&entry.stat, &entry.details);
@@ -240,18 +245,29 @@ impl Tree {
         if refuses_xattrs {
             return vec!["extended attributes are not supported here".to_owned()];
         }
-        node.details.xattrs = details.xattrs.clone();
+        if !leaves_out_xattrs {
+            node.details.xattrs = details.xattrs.clone();
+        }
         Vec::new()
     }
 }
 
 impl Sink for MemorySink {
     fn root(&self) -> io::Result<Arc<dyn SinkDir>> {
+        assert!(!self.0.tree().faults.is_absent, "the root is made without need");
         Ok(Arc::new(MemoryDir::new(&self.0, 1)))
     }
 
     fn available_bytes(&self) -> Option<u64> {
         self.0.tree().faults.available_bytes
+    }
+
+    fn exists(&self) -> bool {
+        !self.0.tree().faults.is_absent
+    }
+
+    fn leaves_out_xattrs(&self) -> bool {
+        self.0.tree().faults.leaves_out_xattrs
     }
 }
 

@@ -62,6 +62,11 @@ pub(crate) fn noise(seed: u64, length: usize) -> Vec<u8> {
     bytes
 }
 
+/// What opens the repository of a [`World`].
+pub(crate) fn password() -> Zeroizing<Vec<u8>> {
+    Zeroizing::new(b"password".to_vec())
+}
+
 /// The path made of `text`.
 pub(crate) fn path(text: &str) -> TreePath {
     TreePath::parse(text.as_bytes()).unwrap()
@@ -85,16 +90,15 @@ impl World {
         settings.chunking = ChunkParams::content_defined(1 << 10, 4 << 10, 16 << 10).unwrap();
         settings.pack_target_bytes = 1 << 20;
         let kdf = KdfCost { memory_kib: 8, passes: 1, lanes: 1 };
-        let password = Zeroizing::new(b"password".to_vec());
         let options = InitOptions { kdf, settings };
         let (repository, _) =
-            Repository::init(target.clone(), runtime, &password, &options).await.unwrap();
+            Repository::init(target.clone(), runtime, &password(), &options).await.unwrap();
         Self { target, repository }
     }
 
     /// The same repository through another door, with nothing in memory.
     pub(crate) async fn reopen(&self, target: SharedTarget) -> Self {
-        let credential = Credential::Password(Zeroizing::new(b"password".to_vec()));
+        let credential = Credential::Password(password());
         let runtime = self.repository.runtime().clone();
         let repository = Repository::open(target.clone(), runtime, &credential).await.unwrap();
         Self { target, repository }

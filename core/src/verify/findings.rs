@@ -166,6 +166,9 @@ pub(super) fn reason(error: Error) -> Result<String> {
     if error.kind() == ErrorKind::NotFound {
         return Ok("is missing".to_owned());
     }
+    if let Some(cause) = target_error(&error) {
+        return Ok(format!("cannot be read: {cause}"));
+    }
     let text = error.to_string();
     let prefix = error.object().map(|object| format!("{object}: "));
     Ok(prefix.and_then(|prefix| text.strip_prefix(&prefix)).unwrap_or(&text).to_owned())
@@ -174,9 +177,13 @@ pub(super) fn reason(error: Error) -> Result<String> {
 /// True for storage errors that one object may have while the others can be read: a bad sector,
 /// a missing permission.
 fn is_one_object(error: &Error) -> bool {
-    let source = std::error::Error::source(error);
-    let kind = source.and_then(|source| source.downcast_ref()).map(TargetError::kind);
+    let kind = target_error(error).map(TargetError::kind);
     matches!(kind, Some(TargetErrorKind::Denied | TargetErrorKind::Unexpected))
+}
+
+/// What the target said.
+fn target_error(error: &Error) -> Option<&TargetError> {
+    std::error::Error::source(error).and_then(|source| source.downcast_ref())
 }
 
 #[cfg(test)]

@@ -106,8 +106,9 @@ pub struct VerifyReport {
 /// Verifies the repository.
 ///
 /// # Errors
-/// `Invalid` for a share that is none, `NotFound` for a snapshot to restore that is not there,
-/// and whatever keeps the verification from going on; damage is in the report.
+/// `Invalid` for a share that is none or a scratch place that is not empty, `NotFound` for a
+/// snapshot to restore that is not there, and whatever keeps the verification from going on;
+/// damage is in the report.
 pub async fn verify(
     repository: &Repository,
     options: &VerifyOptions,
@@ -118,6 +119,9 @@ pub async fn verify(
     {
         let message = format!("{percent} is not a share between 0 and 100 percent");
         return Err(Error::new(ErrorKind::Invalid, message));
+    }
+    if let Some(sink) = &options.restore_into {
+        scratch::check_empty(sink).await?;
     }
     let clock = repository.runtime().clock.clone();
     let began = clock.monotonic();

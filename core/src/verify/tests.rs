@@ -1,6 +1,9 @@
 //! A damage matrix: every kind of object, every kind of harm. Harm is found and the object named,
 //! what needs it is listed, and nothing panics.
 
+mod forged;
+mod scratch;
+
 use std::{
     collections::{BTreeMap, BTreeSet},
     sync::{Arc, Mutex},
@@ -17,7 +20,10 @@ use crate::{
     look::entry_at,
     monitor::SilentMonitor,
     runtime::Timestamp,
-    target::{KeyPrefix, ObjectKey, Payload, PutMode},
+    target::{
+        KeyPrefix, ObjectKey, Operation, Payload, PutMode, TargetErrorKind,
+        layers::{FaultLayer, FaultRule, KeyPattern},
+    },
     testing::{
         MemorySource,
         world::{World, noise, path},
@@ -441,4 +447,39 @@ async fn wrong_options_and_cancelling_stop_it() {
     }
     let kind = check(VerifyOptions::default(), Arc::new(Cancelled)).await;
     assert_eq!(kind, ErrorKind::Interrupted);
+}
+
+#[tokio::test]
+async fn one_object_that_cannot_be_read_is_named_but_a_storage_that_is_gone_ends_it() {
+    let world = small_world().await;
+    let stored = objects(&world).await;
+    let clock = world.repository.runtime().clock.clone();
+    let faults = Arc::new(FaultLayer::new(world.target.clone(), clock));
+    let repository = world.reopen(faults.clone()).await.repository;
+    let options = VerifyOptions { read_data: ReadData::All, ..VerifyOptions::default() };
+    for key in one_of_each_kind(&stored).into_keys() {
+        for kind in [TargetErrorKind::Denied, TargetErrorKind::Unexpected, TargetErrorKind::Corrupt]
+        {
+            let rule = FaultRule::fail(Operation::Get, kind).on(KeyPattern::Exact(key.clone()));
+            faults.add(rule);
+            let report = verify(&repository, &options, Arc::new(SilentMonitor)).await.unwrap();
+            faults.heal();
+            let damage = report.damage.iter().find(|damage| damage.object == key).unwrap();
+            assert!(damage.message.starts_with("cannot be read"), "{damage:?}");
+        }
+        let gone = FaultRule::fail(Operation::Get, TargetErrorKind::Unavailable);
+        faults.add(gone.on(KeyPattern::Exact(key)));
+        let error = verify(&repository, &options, Arc::new(SilentMonitor)).await.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Storage);
+        faults.heal();
+    }
+}
+
+#[tokio::test]
+async fn a_verification_runs_as_a_task() {
+    let repository = small_world().await.repository;
+    let task = crate::tasks::spawn("verify", async move {
+        verify(&repository, &VerifyOptions::default(), Arc::new(SilentMonitor)).await
+    });
+    assert_eq!(task.join().await.unwrap().damage, []);
 }

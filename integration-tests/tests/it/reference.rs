@@ -14,6 +14,7 @@ use crate::{
 const ID: std::ops::Range<usize> = 8..24;
 const DESCRIPTOR_HEAD_BYTES: usize = 40;
 const COMMIT: &str = "4";
+const REFERENCES: &str = "9";
 const SETTINGS: &str = "10";
 
 /// A repository, and what the reference needs to open it.
@@ -125,7 +126,13 @@ fn every_pack_opens_and_holds_the_source_once() {
 fn commits_and_settings_open() {
     let opened = Opened::new();
     for name in opened.below("meta/snapshots") {
-        let file = opened.lab.repository().join(&name);
+        let sealed = fs::read(opened.lab.repository().join(&name)).unwrap();
+        let (records, length) = sealed.split_last_chunk::<4>().unwrap();
+        let commit_bytes = records.len() - u32::from_le_bytes(*length) as usize;
+        let (commit, references) = records.split_at(commit_bytes);
+        let file = opened.lab.write("references", references);
+        opened.open_record(REFERENCES, &name, &file).expect(0);
+        let file = opened.lab.write("commit", commit);
         let commit = opened.open_record(COMMIT, &name, &file).expect(0);
         let source = opened.lab.source();
         let path = source.to_str().unwrap().as_bytes();

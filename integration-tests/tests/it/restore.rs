@@ -18,11 +18,23 @@ fn an_existing_tree_becomes_the_snapshot() {
     fs::remove_file(restored.join("contents/zeros")).unwrap();
     fixture::set_mode(&restored.join("kinds/private"), 0o777);
     fs::remove_file(restored.join("kinds/fifo")).unwrap();
-    fs::create_dir(restored.join("kinds/fifo")).unwrap();
+    fs::write(restored.join("kinds/fifo"), b"a file where a pipe was").unwrap();
     fs::remove_dir_all(restored.join("names")).unwrap();
     fs::write(restored.join("names"), b"a file where a folder was").unwrap();
     lab.restore("target").expect(0);
     assert_same_tree(&lab.source(), &restored);
+}
+
+#[test]
+fn a_folder_in_the_way_goes_only_when_asked() {
+    let lab = Lab::with_backup();
+    let place = lab.restored("target").join("hello.txt");
+    fs::create_dir_all(place.join("mine")).unwrap();
+    let outcome = lab.restore("target").expect(3);
+    assert!(outcome.stderr.contains("hello.txt"), "{outcome}");
+    assert!(place.join("mine").exists());
+    lab.run(["restore", "latest", "--target", "target", "--delete"]).expect(0);
+    assert_same_tree(&lab.source(), &lab.restored("target"));
 }
 
 #[test]
@@ -89,6 +101,11 @@ fn a_part_is_restored_by_path_or_pattern() {
     let folder = lab.source().join("folder");
     let part = format!("latest:{}", folder.display());
     lab.run(["restore", &part, "--target", "part"]).expect(0);
+    // The target's own mode and times are not the folder's: only its content comes back.
+    fixture::set_mode(&lab.path("part"), 0o755);
+    fixture::set_mode(&folder, 0o755);
+    fixture::set_time(&lab.path("part"), 1, 1);
+    fixture::set_time(&folder, 1, 1);
     assert_same_tree(&folder, &lab.path("part"));
 
     lab.run(["restore", "latest", "--target", "some", "--include", "*.txt"]).expect(0);

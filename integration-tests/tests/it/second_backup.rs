@@ -16,14 +16,14 @@ fn number(summary: &Value, key: &str) -> u64 {
 }
 
 #[test]
-fn an_unchanged_backup_adds_no_pack() {
+fn an_unchanged_backup_has_nothing_new() {
     let lab = Lab::new();
     fixture::everything(&lab.source());
     let first = lab.backup_init();
-    let before = packs(&lab.repository());
     let second = lab.backup();
-    assert_eq!(packs(&lab.repository()), before);
-    for key in ["files_new", "files_changed", "dirs_new", "dirs_changed", "data_added"] {
+    // The folders above the source are entries too, and other tests come and go in one of them.
+    assert!(number(&second, "dirs_changed") <= 1, "{second}");
+    for key in ["files_new", "files_changed", "dirs_new", "data_blobs"] {
         assert_eq!(number(&second, key), 0, "{key}: {second}");
     }
     assert_eq!(number(&second, "files_unmodified"), number(&first, "files_new"), "{second}");
@@ -34,11 +34,12 @@ fn an_unchanged_backup_adds_no_pack() {
 /// strace is the witness. The files are the system's own: files written a moment ago would be
 /// read again for good reason, as their times may hide a change.
 #[test]
-fn an_unchanged_backup_reads_no_file() {
+fn an_unchanged_backup_reads_no_file_and_adds_no_pack() {
     let source = Path::new("/usr/share/zoneinfo");
     assert!(source.is_dir(), "no old files to test with");
     let lab = Lab::new();
     lab.run(["backup", "--init", "/usr/share/zoneinfo"]).expect(0);
+    let before = packs(&lab.repository());
     let trace = lab.path("trace");
     let mut command = Command::new("strace");
     lab.isolate(&mut command);
@@ -50,6 +51,7 @@ fn an_unchanged_backup_reads_no_file() {
         .arg(binary())
         .args(["backup", "/usr/share/zoneinfo"]);
     Outcome::of(&mut command).expect(0);
+    assert_eq!(packs(&lab.repository()), before);
     let trace = fs::read_to_string(trace).unwrap();
     let opened: Vec<_> = trace
         .lines()
@@ -145,10 +147,9 @@ fn every_snapshot_stays_as_it_was() {
 #[test]
 fn a_full_backup_reads_everything_and_still_stores_nothing_twice() {
     let lab = Lab::with_backup();
-    let before = packs(&lab.repository());
     let summary = lab.run(["backup", "--type", "full", "--json", "source"]).expect(0).summary();
     assert_eq!(number(&summary, "data_blobs"), 0, "{summary}");
-    assert_eq!(packs(&lab.repository()), before);
+    assert!(number(&summary, "bytes_read") >= 300_012, "everything was read: {summary}");
     let snapshots = lab.snapshots();
     assert_eq!(snapshots.len(), 2);
     assert_eq!(snapshots[1]["type"], "full");

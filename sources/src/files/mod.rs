@@ -13,8 +13,6 @@ mod problems;
 mod reader;
 mod roots;
 mod tags;
-#[cfg(test)]
-mod tests;
 mod walk;
 
 use std::{io, path::PathBuf, sync::Arc};

@@ -1,8 +1,11 @@
-//! Files of the sink: one being written, one to compare with.
+//! A file being restored: under a temporary name until it is complete.
+//!
+//! Space is not reserved beforehand: which ranges stay holes is not known here, and file systems
+//! choose the blocks when the data is written out, in order of the file.
 
 use std::{
     ffi::CString,
-    io,
+    fmt, io,
     sync::{
         Arc,
         atomic::{AtomicU64, Ordering},
@@ -10,78 +13,76 @@ use std::{
 };
 
 use rustix::{
-    fd::{AsFd, OwnedFd},
     fs::{Mode, OFlags},
-    io::Errno,
+    io::retry_on_intr,
 };
 use strongroom_core::{
-    entry::Entry,
-    source::{SinkFile, SinkRead},
+    entry::{Entry, EntryKind},
+    source::SinkFile,
 };
 
-use super::{
-    Shared, metadata,
-    temporary::{discard, put_in_place},
-};
+use super::{folder::OpenFolder, metadata::Restorer};
 use crate::system::node::{Node, OPEN_SAFELY};
 
-/// A file that is not complete yet: it has a temporary name, and goes with it.
-#[derive(Debug)]
+/// A file being restored.
 pub(super) struct NewFile {
-    folder: Arc<OwnedFd>,
-    temporary: Option<CString>,
+    node: Node,
+    folder: Arc<OpenFolder>,
     name: CString,
-    /// Taken when the file is finished.
-    file: Option<OwnedFd>,
+    /// The name until it is finished; `None` once it is.
+    temporary: Option<CString>,
     size: u64,
-    /// One past the last byte written.
+    /// Where the data written so far ends.
     end: AtomicU64,
-    shared: Arc<Shared>,
 }
 
 impl NewFile {
-    pub(super) fn create(
-        folder: Arc<OwnedFd>,
-        name: CString,
-        size: u64,
-        shared: Arc<Shared>,
-    ) -> io::Result<Self> {
+    /// Starts a file that only the user may read.
+    pub(super) fn create(folder: Arc<OpenFolder>, name: CString, size: u64) -> io::Result<Self> {
         let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OPEN_SAFELY;
-        let mode = Mode::RUSR | Mode::WUSR;
-        let (temporary, file) =
-            shared.names.make(|temporary| rustix::fs::openat(&*folder, temporary, flags, mode))?;
-        let (temporary, file) = (Some(temporary), Some(file));
-        Ok(Self { folder, temporary, name, file, size, end: AtomicU64::new(0), shared })
+        let (temporary, descriptor) = folder.make_temporary(|temporary| {
+            rustix::fs::openat(&*folder, temporary, flags, Mode::RUSR | Mode::WUSR)
+        })?;
+        Ok(Self {
+            node: Node::Open(descriptor),
+            folder,
+            name,
+            temporary: Some(temporary),
+            size,
+            end: AtomicU64::new(0),
+        })
     }
 }
 
 impl SinkFile for NewFile {
     fn write_at(&self, offset: u64, bytes: &[u8]) -> io::Result<()> {
-        let file = self.file.as_ref().ok_or_else(finished)?;
-        let (mut position, mut rest) = (offset, bytes);
-        while !rest.is_empty() {
-            match rustix::io::pwrite(file, rest, position) {
-                Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
-                Ok(count) => {
-                    position += count as u64;
-                    rest = &rest[count..];
-                }
-                Err(Errno::INTR) => {}
-                Err(error) => return Err(error.into()),
+        let end = offset.checked_add(bytes.len() as u64).filter(|end| *end <= self.size);
+        let Some(end) = end else {
+            return Err(io::Error::new(io::ErrorKind::InvalidInput, "beyond the end of the file"));
+        };
+        let mut written = 0;
+        while written < bytes.len() {
+            let position = offset + written as u64;
+            let rest = &bytes[written..];
+            match retry_on_intr(|| rustix::io::pwrite(self.node.descriptor(), rest, position))? {
+                0 => return Err(io::ErrorKind::WriteZero.into()),
+                length => written += length,
             }
         }
-        self.end.fetch_max(position, Ordering::Relaxed);
+        self.end.fetch_max(end, Ordering::Relaxed);
         Ok(())
     }
 
     fn finish(mut self: Box<Self>, entry: &Entry) -> io::Result<Vec<String>> {
-        let file = self.file.take().ok_or_else(finished)?;
         if *self.end.get_mut() < self.size {
-            rustix::fs::ftruncate(&file, self.size)?;
+            // The file ends in a hole.
+            rustix::fs::ftruncate(self.node.descriptor(), self.size)?;
         }
-        let problems = metadata::apply(&Node::Open(file), entry, &self.shared);
+        let current = self.node.expect(EntryKind::File)?;
+        let restorer = Restorer::new(&self.folder.shared);
+        let problems = restorer.restore(&self.node, &current, entry);
         if let Some(temporary) = self.temporary.take() {
-            put_in_place(self.folder.as_fd(), &temporary, &self.name)?;
+            self.folder.publish(&temporary, &self.name)?;
         }
         Ok(problems)
     }
@@ -90,36 +91,13 @@ impl SinkFile for NewFile {
 impl Drop for NewFile {
     fn drop(&mut self) {
         if let Some(temporary) = self.temporary.take() {
-            discard(self.folder.as_fd(), &temporary);
+            self.folder.discard(&temporary);
         }
     }
 }
 
-fn finished() -> io::Error {
-    io::Error::other("the file is finished")
-}
-
-/// A file that is there already.
-#[derive(Debug)]
-pub(super) struct ExistingFile(OwnedFd);
-
-impl ExistingFile {
-    pub(super) fn new(file: OwnedFd) -> Self {
-        Self(file)
-    }
-}
-
-impl SinkRead for ExistingFile {
-    fn read_at(&self, offset: u64, buffer: &mut [u8]) -> io::Result<usize> {
-        let mut filled = 0;
-        while filled < buffer.len() {
-            match rustix::io::pread(&self.0, &mut buffer[filled..], offset + filled as u64) {
-                Ok(0) => break,
-                Ok(count) => filled += count,
-                Err(Errno::INTR) => {}
-                Err(error) => return Err(error.into()),
-            }
-        }
-        Ok(filled)
+impl fmt::Debug for NewFile {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("NewFile").field("name", &self.name).field("size", &self.size).finish()
     }
 }

@@ -1,38 +1,58 @@
-//! A folder of this machine that a snapshot is restored into.
+//! The file sink: a folder of this machine that a tree is restored into.
 //!
-//! Every step is relative to an open folder and takes one name, links never followed: whatever a
-//! snapshot says, and whoever swaps folders for links meanwhile, nothing is written outside.
-//! Files, links and the rest are made under a temporary name and renamed when they are complete.
+//! Whatever a snapshot holds and whoever changes the target meanwhile, nothing is written
+//! outside of the target: every name is checked to be a single one, and every call is relative
+//! to an open folder and does not follow links. Files become visible complete or not at all.
+//!
+//! Knows nothing of where the content comes from.
 
-mod dir;
 mod file;
+mod folder;
 mod metadata;
+mod permit;
 mod remove;
-mod temporary;
-#[cfg(test)]
-mod tests;
 
 use std::{
     fs::DirBuilder,
+    hash::{BuildHasher, Hasher, RandomState},
     io,
     os::unix::fs::DirBuilderExt,
     path::{Path, PathBuf},
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
 };
 
-use rustix::fs::{CWD, Mode, OFlags};
+use rustix::fs::{Mode, OFlags};
 use strongroom_core::source::{Sink, SinkDir};
 
-use self::{dir::FileSinkDir, temporary::TemporaryNames};
 use crate::system::owners::Owners;
+use folder::FileDir;
 
-/// How owners are restored.
+/// Who is to own what is restored.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum OwnerPolicy {
+    /// The user and group of the saved names, if this machine has them, else of the saved ids.
+    #[default]
+    Names,
+    /// The saved ids.
+    Numeric,
+    /// Whoever restores.
+    None,
+}
+
+/// How a [`FileSink`] restores.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct FileSinkOptions {
-    /// Leaves owner and group as the system sets them.
-    pub no_owner: bool,
-    /// Takes the stored numbers; else names count, and numbers only where a name is unknown.
-    pub numeric_owner: bool,
+    /// Who is to own what is restored.
+    pub owner: OwnerPolicy,
+    /// Without the right to change owners, reports every owner that could not be set; otherwise
+    /// only root does. In any case the set-user-id and set-group-id bits are left out, and
+    /// reported, where the owner or group they were meant for could not be set.
+    pub report_owner_failures: bool,
+    /// Leaves extended attributes alone, ACLs and capabilities among them.
+    pub skip_xattrs: bool,
 }
 
 /// A folder of this machine as a [`Sink`].
@@ -42,42 +62,54 @@ pub struct FileSink {
     shared: Arc<Shared>,
 }
 
-/// What all folders of a sink share.
+/// What all folders and files of a sink share.
 #[derive(Debug)]
 struct Shared {
     options: FileSinkOptions,
     owners: Owners,
-    names: TemporaryNames,
-    /// Only root may give files away; for others a refusal is no news.
     is_root: bool,
+    /// What the names of this sink's unfinished files start with.
+    temporary_prefix: String,
+    temporary_count: AtomicU64,
 }
 
 impl FileSink {
-    /// A sink at `path`, which is created (mode 0700, with its parents) when it is first used.
-    pub fn new(path: &Path, options: FileSinkOptions) -> Self {
-        let is_root = rustix::process::geteuid().is_root();
-        let (owners, names) = (Owners::default(), TemporaryNames::new());
-        let shared = Arc::new(Shared { options, owners, names, is_root });
-        Self { path: path.to_owned(), shared }
+    /// A sink that restores into `path`. Nothing is created yet.
+    pub fn new(path: impl Into<PathBuf>, options: FileSinkOptions) -> Self {
+        // Only has to differ from that of another restore into the same folder.
+        let unique = RandomState::new().build_hasher().finish();
+        let shared = Shared {
+            options,
+            owners: Owners::default(),
+            is_root: rustix::process::geteuid().is_root(),
+            temporary_prefix: format!(".strongroom-{unique:016x}-"),
+            temporary_count: AtomicU64::new(0),
+        };
+        Self { path: path.into(), shared: Arc::new(shared) }
+    }
+}
+
+impl Shared {
+    fn temporary_name(&self) -> String {
+        let number = self.temporary_count.fetch_add(1, Ordering::Relaxed);
+        format!("{}{number:x}", self.temporary_prefix)
     }
 }
 
 impl Sink for FileSink {
+    /// Folders that are missing on the way are created for the user alone (mode 0700). Links on
+    /// the way are followed: that is how the user named the target.
     fn root(&self) -> io::Result<Arc<dyn SinkDir>> {
         DirBuilder::new().recursive(true).mode(0o700).create(&self.path)?;
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
-        let descriptor = rustix::fs::openat(CWD, &self.path, flags, Mode::empty())?;
-        Ok(Arc::new(FileSinkDir::new(descriptor, self.shared.clone())))
+        let descriptor = rustix::fs::open(&self.path, flags, Mode::empty())?;
+        Ok(Arc::new(FileDir::new(descriptor, Arc::clone(&self.shared))))
     }
 
     fn available_bytes(&self) -> Option<u64> {
-        // the folder need not exist yet
-        let existing = self
-            .path
-            .ancestors()
-            .find(|path| path.is_dir())
-            .or_else(|| self.path.is_relative().then(|| Path::new(".")))?;
-        let space = rustix::fs::statvfs(existing).ok()?;
-        Some(space.f_bavail.saturating_mul(space.f_frsize))
+        let path = std::path::absolute(&self.path).ok()?;
+        let existing = path.ancestors().find(|path: &&Path| path.exists())?;
+        let found = rustix::fs::statvfs(existing).ok()?;
+        Some(found.f_bavail.saturating_mul(found.f_frsize))
     }
 }

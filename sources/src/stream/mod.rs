@@ -1,145 +1,111 @@
-//! One file out of a stream: standard input, or what a command prints.
+//! Sources that are a single file of unknown length: a reader, or a command's output.
 //!
-//! A stream that ends in an error must not become a snapshot, so everything that goes wrong here
-//! fails the whole source.
+//! Knows nothing of files on disk. Content is never kept: each source can be read once.
 
 mod command;
-#[cfg(test)]
-mod tests;
+mod tree;
 
 use std::{
     fmt,
     io::{self, Read},
     ops::Range,
-    sync::{Arc, Mutex, PoisonError},
-    time::SystemTime,
+    sync::{Mutex, PoisonError},
 };
 
-pub use self::command::CommandSource;
 use strongroom_core::{
-    entry::{Details, EntryKind, FileTime, Stat, TreePath, display_name, is_valid_name},
+    entry::{FileTime, Stat, TreePath},
     error::{Error, ErrorKind, Result},
-    source::{Batch, Folder, Found, Scan, Source, SourceFile},
+    source::{Scan, Source, SourceFile},
 };
 
-/// The next read of a stream, which can be had once.
-type Once = Mutex<Option<Box<dyn SourceFile>>>;
+pub use command::{CommandOptions, CommandSource, CommandStderr};
+use tree::{Opener, StreamTree};
 
-/// Any reader as a source of one file.
-pub struct StreamSource {
-    name: Vec<u8>,
-    reader: Mutex<Option<Box<dyn Read + Send>>>,
+/// What a stream is saved as.
+#[derive(Debug, Clone)]
+pub struct StreamOptions {
+    /// Its path in the snapshot; the folders on the way are made up.
+    pub path: TreePath,
+    /// The time of last change that it gets: that of the run.
+    pub time: FileTime,
 }
 
-impl StreamSource {
-    /// A source of one file called `name` with all that `reader` gives.
+impl StreamOptions {
+    /// Options for a path as a user gives it: a leading slash does not matter.
     ///
     /// # Errors
-    /// `Invalid` if `name` is no name of a file.
-    pub fn new(name: &[u8], reader: Box<dyn Read + Send>) -> Result<Self> {
-        Ok(Self { name: checked(name)?, reader: Mutex::new(Some(reader)) })
+    /// `Invalid` if `path` holds no name, or `.` or `..`.
+    pub fn new(path: &[u8], time: FileTime) -> Result<Self> {
+        let trimmed = path.strip_prefix(b"/").unwrap_or(path);
+        match TreePath::parse(trimmed) {
+            Some(path) if !path.is_root() => Ok(Self { path, time }),
+            _ => Err(Error::new(ErrorKind::Invalid, "not a path that a stream can be saved as")
+                .on(strongroom_core::entry::display_name(path))),
+        }
     }
 }
 
-impl fmt::Debug for StreamSource {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "StreamSource({})", display_name(&self.name))
+/// A reader, such as standard input, as a [`Source`] with one file of unknown length. The stat
+/// of that file says 0 bytes.
+#[derive(Debug)]
+pub struct StreamSource(StreamTree);
+
+impl StreamSource {
+    /// A source of what `reader` gives until its end.
+    pub fn new(options: StreamOptions, reader: impl Read + Send + 'static) -> Self {
+        let opener = ReaderOpener(Mutex::new(Some(Box::new(reader))));
+        Self(StreamTree::new(options, opener))
     }
 }
 
 impl Source for StreamSource {
     fn scan(&self) -> io::Result<Box<dyn Scan + '_>> {
-        let reader = self.reader.lock().unwrap_or_else(PoisonError::into_inner).take();
-        let reader = reader.ok_or_else(|| io::Error::other("the stream was read before"))?;
-        Ok(Box::new(OneFile::new(&self.name, Box::new(StreamFile { reader }))))
+        self.0.scan()
     }
 
     fn roots(&self) -> Vec<String> {
-        vec![root(&self.name)]
+        self.0.roots()
+    }
+
+    fn is_all_or_nothing(&self) -> bool {
+        self.0.is_all_or_nothing()
     }
 }
 
-/// How the one file is called among the paths of a snapshot.
-fn root(name: &[u8]) -> String {
-    format!("/{}", display_name(name))
-}
+/// A reader, until it is taken.
+struct ReaderOpener(Mutex<Option<Box<dyn Read + Send>>>);
 
-fn checked(name: &[u8]) -> Result<Vec<u8>> {
-    if is_valid_name(name) {
-        return Ok(name.to_vec());
-    }
-    Err(Error::new(ErrorKind::Invalid, "not a name of a file").on(display_name(name)))
-}
-
-/// A walk over one file in the root.
-struct OneFile(Option<Batch>);
-
-impl OneFile {
-    fn new(name: &[u8], file: Box<dyn SourceFile>) -> Self {
-        let found = Found { name: name.to_vec(), stat: stat_now() };
-        let folder = Arc::new(OneFolder(Mutex::new(Some(file))));
-        let (path, problems) = (TreePath::root(), Vec::new());
-        Self(Some(Batch { path, entries: vec![found], folder, problems }))
+impl Opener for ReaderOpener {
+    fn open(&self) -> io::Result<Box<dyn SourceFile>> {
+        let taken = self.0.lock().unwrap_or_else(PoisonError::into_inner).take();
+        match taken {
+            Some(reader) => Ok(Box::new(StreamFile(reader))),
+            None => Err(io::Error::other("a stream can be read only once")),
+        }
     }
 }
 
-impl Scan for OneFile {
-    fn next_batch(&mut self) -> io::Result<Option<Batch>> {
-        Ok(self.0.take())
-    }
-}
-
-/// The folder of the one file.
-struct OneFolder(Once);
-
-impl fmt::Debug for OneFolder {
+impl fmt::Debug for ReaderOpener {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("OneFolder")
+        f.write_str("ReaderOpener")
     }
 }
 
-impl Folder for OneFolder {
-    fn details(&self, _: &Found) -> io::Result<Details> {
-        Ok(Details::default())
-    }
-
-    fn open(&self, _: &Found) -> io::Result<Box<dyn SourceFile>> {
-        let file = self.0.lock().unwrap_or_else(PoisonError::into_inner).take();
-        file.ok_or_else(|| io::Error::other("a stream can be read only once"))
-    }
-}
-
-/// A file of unknown length, changed just now, that belongs to who runs this.
-fn stat_now() -> Stat {
-    let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
-    let now = FileTime { seconds: since.as_secs() as i64, nanoseconds: since.subsec_nanos() };
-    Stat {
-        kind: EntryKind::File,
-        mode: 0o600,
-        uid: rustix::process::geteuid().as_raw(),
-        gid: rustix::process::getegid().as_raw(),
-        size: 0,
-        allocated_bytes: 0,
-        mtime: now,
-        ctime: now,
-        inode: 0,
-        device: 0,
-        links: 1,
-        device_number: 0,
-    }
-}
-
-struct StreamFile {
-    reader: Box<dyn Read + Send>,
-}
+/// A reader being read.
+struct StreamFile(Box<dyn Read + Send>);
 
 impl SourceFile for StreamFile {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        read_some(&mut self.reader, buffer)
+        loop {
+            match self.0.read(buffer) {
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                outcome => return outcome,
+            }
+        }
     }
 
     fn next_extent(&mut self, _: u64) -> io::Result<Option<Range<u64>>> {
-        Err(io::ErrorKind::Unsupported.into())
+        Err(no_extents())
     }
 
     fn stat(&mut self) -> io::Result<Option<Stat>> {
@@ -147,12 +113,6 @@ impl SourceFile for StreamFile {
     }
 }
 
-/// Reads once more where a signal came in between.
-fn read_some(reader: &mut impl Read, buffer: &mut [u8]) -> io::Result<usize> {
-    loop {
-        match reader.read(buffer) {
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            outcome => return outcome,
-        }
-    }
+fn no_extents() -> io::Error {
+    io::Error::new(io::ErrorKind::Unsupported, "a stream has no extents")
 }

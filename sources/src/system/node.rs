@@ -174,7 +174,7 @@ impl Node {
     /// Sets the time of the last change of content; that of the last access stays.
     pub(crate) fn set_mtime(&self, time: FileTime) -> io::Result<()> {
         let times = Timestamps {
-            last_access: Timespec { tv_sec: 0, tv_nsec: UTIME_OMIT.into() },
+            last_access: Timespec { tv_sec: 0, tv_nsec: UTIME_OMIT },
             last_modification: Timespec {
                 tv_sec: time.seconds,
                 tv_nsec: time.nanoseconds.min(999_999_999).into(),

@@ -1,7 +1,8 @@
 //! The directory of a pack: which chunks each segment holds, and so where each segment lies.
 //!
 //! ```text
-//! LE32 segments | a segment: algorithm, LE32 plain, LE32 stored, LE32 chunks | a chunk: id 32, LE32
+//! LE32 segments | each segment: algorithm, LE32 plain, LE32 stored, LE32 chunks
+//!               | each chunk: id 32, LE32 length
 //! ```
 //! There are no offsets: segments follow each other, so they tile the pack by construction. Packs
 //! seal directories, and index segments embed them; this file knows the plain bytes only.

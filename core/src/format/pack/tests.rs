@@ -212,7 +212,9 @@ fn a_sealed_directory_without_its_padding_is_refused() {
 
 proptest! {
     #[test]
-    fn any_bytes_are_a_directory_or_refused(bytes in proptest::collection::vec(any::<u8>(), 0..400)) {
+    fn any_bytes_are_a_directory_or_refused(
+        bytes in proptest::collection::vec(any::<u8>(), 0..400)
+    ) {
         if let Ok((directory, used)) = Directory::decode_prefix(&bytes) {
             prop_assert_eq!(directory.encode(), &bytes[..used]);
         }

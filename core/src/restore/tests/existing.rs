@@ -4,7 +4,7 @@ use super::*;
 use crate::{
     entry::TreePath,
     restore::{Filter, Overwrite},
-    testing::world::path,
+    testing::{sink::SinkFaults, world::path},
 };
 
 const ALL: [Overwrite; 4] =
@@ -228,4 +228,18 @@ async fn a_dry_run_changes_nothing_and_tells_the_truth() {
     };
     assert_eq!(figures(&planned), figures(&done));
     assert_eq!((planned.bytes_fetched, planned.files_verified), (0, 0));
+}
+
+#[tokio::test]
+async fn a_dry_run_does_not_make_the_root() {
+    let scene = Scene::some_files().await;
+    scene.sink.fail(SinkFaults { is_absent: true, ..SinkFaults::default() });
+    let filter: Filter = Arc::new(|path: &TreePath, _| path.as_bytes().ends_with(b"1"));
+    for filter in [None, Some(filter)] {
+        let is_filtered = filter.is_some();
+        let options =
+            RestoreOptions { is_dry_run: true, delete: true, filter, ..Default::default() };
+        let report = scene.restore(&options).await;
+        assert_eq!(report.files_restored, if is_filtered { 2 } else { 16 });
+    }
 }

@@ -3,6 +3,8 @@
 mod content;
 mod damage;
 mod existing;
+mod hostile;
+mod random;
 mod tree;
 
 use std::{

@@ -202,3 +202,14 @@ async fn metadata_that_cannot_be_set_is_a_problem_of_its_item() {
     assert_eq!(items, ["folder/file", "folder"]);
     assert_eq!((report.files_restored, report.problem_count), (2, 2));
 }
+
+#[tokio::test]
+async fn attributes_that_are_left_out_on_purpose_are_no_difference() {
+    let source = MemorySource::default();
+    source.put("file", b"1".to_vec());
+    source.edit("file", |node| node.details.xattrs = vec![(b"user.a".to_vec(), vec![1])]);
+    let scene = Scene::of(source).await;
+    scene.sink.fail(SinkFaults { leaves_out_xattrs: true, ..SinkFaults::default() });
+    let report = scene.restore(&RestoreOptions { verify: true, ..Default::default() }).await;
+    assert_eq!(report.files_verified, 1);
+}
