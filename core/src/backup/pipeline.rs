@@ -199,6 +199,8 @@ async fn interrupt_when_cancelled(
     let clock = &repository.runtime().clock;
     while shared.check().is_ok() {
         clock.sleep(CANCEL_POLL).await;
+        // a simulated clock may not wait at all: then the others get their turn here
+        tokio::task::yield_now().await;
     }
     source.interrupt();
     futures::future::pending().await
