@@ -45,10 +45,14 @@ impl Failure {
         Self::new(Exit::Failed, error.to_string()).doing("cannot write the output")
     }
 
-    /// Says what failed: `cannot ...`.
+    /// Says what failed: `cannot ...`; goes before what was said so far.
     #[must_use]
     pub fn doing(mut self, doing: impl Into<String>) -> Self {
-        self.doing = Some(doing.into());
+        let doing = doing.into();
+        self.doing = Some(match self.doing {
+            None => doing,
+            Some(inner) => format!("{doing}: {inner}"),
+        });
         self
     }
 
@@ -121,6 +125,14 @@ mod tests {
         assert_eq!(failure.to_string(), "cannot open: /b: no repository");
         assert_eq!(failure.hint_text(), Some("init"));
         assert_eq!(failure.exit(), Exit::NoRepository);
+    }
+
+    #[test]
+    fn what_was_done_is_said_from_the_outside_in() {
+        let full = io::Error::from(io::ErrorKind::StorageFull);
+        let failure = Failure::output(&full).doing("cannot dump /x");
+        let expected = format!("cannot dump /x: cannot write the output: {full}");
+        assert_eq!(failure.to_string(), expected);
     }
 
     #[test]

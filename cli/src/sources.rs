@@ -40,7 +40,7 @@ pub fn source(args: &BackupArgs, access: &Access, now: Timestamp) -> Result<Arc<
         return Ok(Arc::new(CommandSource::new(stream, options)?));
     }
     if args.stdin {
-        return Ok(Arc::new(StreamSource::new(stream, io::stdin())));
+        return Ok(Arc::new(StreamSource::interruptible(stream, io::stdin())));
     }
     let mut options = file_options(args);
     // A repository of another machine is not in the way, nor is one that cannot be looked at.

@@ -26,6 +26,10 @@ pub trait Source: fmt::Debug + Send + Sync {
     fn is_all_or_nothing(&self) -> bool {
         false
     }
+
+    /// The run is to stop: reads that wait for data fail soon. Sources whose reads never wait
+    /// long need not do anything.
+    fn interrupt(&self) {}
 }
 
 /// A running walk. Gives folders in table order: a folder's batch before the batches of the

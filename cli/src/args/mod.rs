@@ -31,6 +31,15 @@ Examples:
   strongroom backup -r /srv/backup /home /etc
   strongroom restore -r /srv/backup latest:/etc --target /tmp/etc
 
+Environment:
+  STRONGROOM_REPOSITORY        where the repository is
+  STRONGROOM_PASSWORD          what opens it; instead of this one may be set:
+  STRONGROOM_PASSWORD_FILE     a file with the password
+  STRONGROOM_PASSWORD_COMMAND  a command that prints the password
+  STRONGROOM_LOG               what to log, as `debug` or `strongroom_core=trace`
+
+Without any of these, the password is asked for on the terminal.
+
 Exit codes:
   0  done                          11  busy: another run is in the way
   1  failed                        12  wrong password or key

@@ -1,6 +1,10 @@
 //! Starts the threads of a backup, connects them, and brings their results together.
 
-use std::sync::{Arc, atomic::Ordering};
+use std::{
+    convert::Infallible,
+    sync::{Arc, atomic::Ordering},
+    time::Duration,
+};
 
 use crossbeam_channel::{Receiver, bounded};
 use futures::StreamExt;
@@ -23,7 +27,7 @@ use super::{
 use crate::{
     chunker::Chunker,
     compress::{Compression, Compressor},
-    error::{ErrorKind, Result},
+    error::{Error, ErrorKind, Result},
     format::index::IndexedPack,
     monitor::Monitor,
     repository::{Repository, Snapshot},
@@ -107,6 +111,10 @@ pub(super) async fn run(
 ) -> Result<Outcome> {
     let shared = Arc::new(Shared::new(monitor.clone()));
     let result = run_parts(repository, source, options, session, &shared).await;
+    if monitor.is_cancelled() && result.is_err() {
+        // whatever failed, failed because of that
+        return Err(Error::new(ErrorKind::Interrupted, "the backup was interrupted"));
+    }
     match (result, shared.take_failure()) {
         (Ok(outcome), None) => Ok(outcome),
         (_, Some(failure)) => Err(failure),
@@ -145,6 +153,7 @@ async fn run_parts(
         compression: options.compression.unwrap_or(settings.compression),
     };
     let parent = Parent::open(repository, session.parent(), shared).await?;
+    let interrupted = source.clone();
     let threads = Threads::start(parts, source, options.workers, parent)?;
     let mut uploader = Uploader::new(repository.clone(), session.id(), options.is_dry_run);
     // both end when the threads do: they drop the packer and stop asking for the index
@@ -163,7 +172,11 @@ async fn run_parts(
         known.index_not_wanted();
         joined
     };
-    let (joined, (), adopted) = futures::join!(threads, uploads, index);
+    let work = async { futures::join!(threads, uploads, index) };
+    let (joined, (), adopted) = tokio::select! {
+        done = work => done,
+        never = interrupt_when_cancelled(repository, shared, &*interrupted) => match never {},
+    };
     let (counts, table) = joined?;
     shared.check()?;
     let adopted: Vec<IndexedPack> =
@@ -172,6 +185,23 @@ async fn run_parts(
     let stored = uploader.finish(adopted).await?;
     let problems = shared.problems();
     Ok(Outcome { table, stored, problems, counts, packs_adopted, shared: shared.clone() })
+}
+
+/// How often a run that waits for its source looks whether it is to stop.
+const CANCEL_POLL: Duration = Duration::from_millis(100);
+
+/// Wakes up reads that wait for data once the run is to stop. Never returns.
+async fn interrupt_when_cancelled(
+    repository: &Repository,
+    shared: &Shared,
+    source: &dyn Source,
+) -> Infallible {
+    let clock = &repository.runtime().clock;
+    while shared.check().is_ok() {
+        clock.sleep(CANCEL_POLL).await;
+    }
+    source.interrupt();
+    futures::future::pending().await
 }
 
 /// Loads the index once somebody wants it; the packs of interrupted runs are returned.

@@ -14,6 +14,10 @@ use std::{
         process::{CommandExt, ExitStatusExt},
     },
     process::{Child, ChildStderr, Command, ExitStatus, Stdio},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
     thread::JoinHandle,
 };
 
@@ -30,6 +34,7 @@ use strongroom_core::{
 use super::{
     StreamOptions, no_extents,
     tree::{Opener, StreamTree},
+    wait_for_data,
 };
 
 /// What becomes of what a command writes to standard error.
@@ -57,7 +62,10 @@ pub struct CommandOptions {
 /// ends with another status than 0 or by a signal; dropped early, it kills the command and all
 /// that it started in its process group.
 #[derive(Debug)]
-pub struct CommandSource(StreamTree);
+pub struct CommandSource {
+    tree: StreamTree,
+    is_interrupted: Arc<AtomicBool>,
+}
 
 impl CommandSource {
     /// A source of what the command of `options` writes.
@@ -68,30 +76,43 @@ impl CommandSource {
         if options.arguments.first().is_none_or(|program| program.is_empty()) {
             return Err(Error::new(ErrorKind::Invalid, "no command was given"));
         }
-        Ok(Self(StreamTree::new(stream, options)))
+        let is_interrupted = Arc::<AtomicBool>::default();
+        let opener = CommandOpener { options, is_interrupted: is_interrupted.clone() };
+        Ok(Self { tree: StreamTree::new(stream, opener), is_interrupted })
     }
 }
 
 impl Source for CommandSource {
     fn scan(&self) -> io::Result<Box<dyn Scan + '_>> {
-        self.0.scan()
+        self.tree.scan()
     }
 
     fn roots(&self) -> Vec<String> {
-        self.0.roots()
+        self.tree.roots()
     }
 
     fn is_all_or_nothing(&self) -> bool {
-        self.0.is_all_or_nothing()
+        self.tree.is_all_or_nothing()
+    }
+
+    fn interrupt(&self) {
+        self.is_interrupted.store(true, Ordering::Relaxed);
     }
 }
 
-impl Opener for CommandOptions {
+/// Starts the command.
+#[derive(Debug)]
+struct CommandOpener {
+    options: CommandOptions,
+    is_interrupted: Arc<AtomicBool>,
+}
+
+impl Opener for CommandOpener {
     fn open(&self) -> io::Result<Box<dyn SourceFile>> {
         let (program, arguments) =
-            self.arguments.split_first().ok_or(io::ErrorKind::InvalidInput)?;
+            self.options.arguments.split_first().ok_or(io::ErrorKind::InvalidInput)?;
         let name = format!("command `{}`", display_name(program.as_bytes()));
-        let stderr = match self.stderr {
+        let stderr = match self.options.stderr {
             CommandStderr::Inherit => Stdio::inherit(),
             CommandStderr::Capture => Stdio::piped(),
         };
@@ -106,7 +127,13 @@ impl Opener for CommandOptions {
                 io::Error::new(error.kind(), format!("{name} cannot be started: {error}"))
             })?;
         // From here on, dropping it kills the command.
-        let mut file = CommandFile { name, child, tail: None, is_waited_for: false };
+        let mut file = CommandFile {
+            name,
+            child,
+            tail: None,
+            is_waited_for: false,
+            is_interrupted: self.is_interrupted.clone(),
+        };
         if let Some(stderr) = file.child.stderr.take() {
             let thread = std::thread::Builder::new().name("command-stderr".into());
             file.tail = Some(thread.spawn(|| read_tail(stderr))?);
@@ -122,11 +149,13 @@ struct CommandFile {
     /// Reads standard error while it is captured.
     tail: Option<JoinHandle<Vec<u8>>>,
     is_waited_for: bool,
+    is_interrupted: Arc<AtomicBool>,
 }
 
 impl SourceFile for CommandFile {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         let Some(stdout) = &mut self.child.stdout else { return Ok(0) };
+        wait_for_data(&*stdout, || self.is_interrupted.load(Ordering::Relaxed))?;
         loop {
             match stdout.read(buffer) {
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}

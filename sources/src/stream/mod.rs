@@ -9,9 +9,17 @@ use std::{
     fmt,
     io::{self, Read},
     ops::Range,
-    sync::{Mutex, PoisonError},
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
 };
 
+use rustix::{
+    event::{PollFd, PollFlags, Timespec, poll},
+    fd::AsFd,
+    io::Errno,
+};
 use strongroom_core::{
     entry::{FileTime, Stat, TreePath},
     error::{Error, ErrorKind, Result},
@@ -48,27 +56,58 @@ impl StreamOptions {
 /// A reader, such as standard input, as a [`Source`] with one file of unknown length. The stat
 /// of that file says 0 bytes.
 #[derive(Debug)]
-pub struct StreamSource(StreamTree);
+pub struct StreamSource {
+    tree: StreamTree,
+    is_interrupted: Arc<AtomicBool>,
+}
 
 impl StreamSource {
     /// A source of what `reader` gives until its end.
     pub fn new(options: StreamOptions, reader: impl Read + Send + 'static) -> Self {
         let opener = ReaderOpener(Mutex::new(Some(Box::new(reader))));
-        Self(StreamTree::new(options, opener))
+        Self { tree: StreamTree::new(options, opener), is_interrupted: Arc::default() }
+    }
+
+    /// As [`Self::new`], for a reader over a descriptor: reads that wait for data end when the
+    /// run is to stop.
+    pub fn interruptible(
+        options: StreamOptions,
+        reader: impl Read + AsFd + Send + 'static,
+    ) -> Self {
+        let is_interrupted = Arc::<AtomicBool>::default();
+        let waiting = Waiting { reader, is_interrupted: is_interrupted.clone() };
+        Self { is_interrupted, ..Self::new(options, waiting) }
     }
 }
 
 impl Source for StreamSource {
     fn scan(&self) -> io::Result<Box<dyn Scan + '_>> {
-        self.0.scan()
+        self.tree.scan()
     }
 
     fn roots(&self) -> Vec<String> {
-        self.0.roots()
+        self.tree.roots()
     }
 
     fn is_all_or_nothing(&self) -> bool {
-        self.0.is_all_or_nothing()
+        self.tree.is_all_or_nothing()
+    }
+
+    fn interrupt(&self) {
+        self.is_interrupted.store(true, Ordering::Relaxed);
+    }
+}
+
+/// A reader over a descriptor, whose reads can be interrupted.
+struct Waiting<R> {
+    reader: R,
+    is_interrupted: Arc<AtomicBool>,
+}
+
+impl<R: Read + AsFd> Read for Waiting<R> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        wait_for_data(&self.reader, || self.is_interrupted.load(Ordering::Relaxed))?;
+        self.reader.read(buffer)
     }
 }
 
@@ -115,4 +154,25 @@ impl SourceFile for StreamFile {
 
 fn no_extents() -> io::Error {
     io::Error::new(io::ErrorKind::Unsupported, "a stream has no extents")
+}
+
+/// How often a read that waits looks whether it is to stop.
+const INTERRUPT_POLL: Timespec = Timespec { tv_sec: 0, tv_nsec: 200_000_000 };
+
+/// Returns once reading from `input` will not wait.
+///
+/// # Errors
+/// `Interrupted` once `is_interrupted` says so.
+fn wait_for_data(input: impl AsFd, is_interrupted: impl Fn() -> bool) -> io::Result<()> {
+    loop {
+        if is_interrupted() {
+            return Err(io::Error::other("interrupted"));
+        }
+        let mut watched = [PollFd::new(&input, PollFlags::IN)];
+        match poll(&mut watched, Some(&INTERRUPT_POLL)) {
+            Ok(0) | Err(Errno::INTR) => {}
+            Ok(_) => return Ok(()),
+            Err(error) => return Err(error.into()),
+        }
+    }
 }
