@@ -2,7 +2,7 @@
 
 use std::{ops::Range, sync::Arc};
 
-use bytes::Bytes;
+use bytes::{Buf, BytesMut};
 use futures::{Stream, StreamExt, TryStreamExt, stream};
 use tokio::sync::{Semaphore, mpsc};
 
@@ -26,7 +26,7 @@ const DIRECTORIES_AHEAD: usize = 4;
 /// Reads at once at most, whatever the target promises.
 const READS_MAX: usize = 16;
 /// Sealed bytes that are read and not yet written, counted in units.
-const ROOM_UNITS: usize = (24 << 20) / UNIT_BYTES as usize;
+const ROOM_UNITS: usize = (16 << 20) / UNIT_BYTES as usize;
 const UNIT_BYTES: u64 = 8 << 10;
 /// Files without content that one task finishes.
 const ENDINGS_AT_ONCE: usize = 32;
@@ -50,7 +50,7 @@ impl Queue {
     }
 
     async fn send(&self, work: Work) -> Result<()> {
-        let room = self.room(1).await?;
+        let room = Arc::new(self.room(1).await?);
         self.sender.send(Task { work, room }).map_err(|_| stopped())
     }
 }
@@ -70,10 +70,10 @@ struct Part {
 }
 
 impl Part {
+    /// Rounded up, so that all tasks that hold room fit into the queue.
     fn units(&self) -> u32 {
         let units = (self.range.end - self.range.start).div_ceil(UNIT_BYTES).max(1);
-        // a segment is far smaller than all room; the bound keeps a lie from waiting for ever
-        u32::try_from(units).unwrap_or(u32::MAX).min(ROOM_UNITS as u32)
+        u32::try_from(units).unwrap_or(u32::MAX)
     }
 }
 
@@ -161,31 +161,42 @@ async fn locate(context: &Context, pack: &PackRef, segments: Segments) -> Result
 /// Reads one range and sends its segments to the workers.
 async fn bring(context: &Context, queue: &Queue, read: Read) -> Result<()> {
     context.control.check()?;
+    // one segment is far smaller than all room; the bound keeps a lie from waiting for ever
     let units: u32 = read.parts.iter().map(Part::units).fold(0, u32::saturating_add);
-    let mut room = queue.room(units.min(ROOM_UNITS as u32)).await?;
+    // the bytes stay until all segments in them are done, and so does their room
+    let room = Arc::new(queue.room(units.min(ROOM_UNITS as u32)).await?);
     let length = read.range.end - read.range.start;
     let bytes = match context.packs.read(&read.key, read.range.start, length).await {
         Ok(bytes) => bytes,
         Err(error) => return fail_all(read.parts.into_iter().flat_map(|part| part.uses), error),
     };
     context.control.count.bytes_fetched.add(bytes.len() as u64);
+    // segments are opened where they lie, if nobody else holds these bytes
+    let mut rest = bytes.try_into_mut().unwrap_or_else(|shared| BytesMut::from(&shared[..]));
+    let mut position = read.range.start;
     for part in read.parts {
-        let Some(sealed) = slice(&bytes, read.range.start, &part.range) else {
+        let Some(sealed) = cut(&mut rest, position, &part.range) else {
             fail_all(part.uses, Error::damaged(&read.key, "is truncated"))?;
             continue;
         };
-        let units = (part.units() as usize).min(room.num_permits());
-        let Some(room) = room.split(units) else { return Err(stopped()) };
+        position = part.range.end;
         let directory = read.directory.clone();
         let work = Work::Segment { directory, segment: part.segment, sealed, uses: part.uses };
+        let room = room.clone();
         queue.sender.send(Task { work, room }).map_err(|_| stopped())?;
     }
     Ok(())
 }
 
-fn slice(bytes: &Bytes, start: u64, range: &Range<u64>) -> Option<Bytes> {
-    let (from, to) = (range.start - start, range.end - start);
-    (to <= bytes.len() as u64).then(|| bytes.slice(from as usize..to as usize))
+/// Takes `range` off the front of `rest`, which begins at `position`; `None` if it ends before.
+fn cut(rest: &mut BytesMut, position: u64, range: &Range<u64>) -> Option<BytesMut> {
+    let before = (range.start - position) as usize;
+    let length = (range.end - range.start) as usize;
+    if rest.len() < before + length {
+        return None;
+    }
+    rest.advance(before);
+    Some(rest.split_to(length))
 }
 
 /// A part of a pack cannot be had: the files that need it fail, the others come back. Any other

@@ -9,13 +9,16 @@ use crate::{
 };
 
 /// Pieces of one window: what is planned ahead costs some hundred bytes each.
-const PIECES_MAX: usize = 8192;
+const PIECES_MAX: usize = 4096;
 /// Content of one window: it is never held in memory at once.
 const PLAIN_BYTES_MAX: u64 = 256 << 20;
 /// Files of several pieces in one window: each may be open while its data arrives.
 const LONG_FILES_MAX: usize = 64;
-/// The longest read that several segments share.
-const READ_BYTES_MAX: u64 = 4 << 20;
+/// The longest read that several segments share. Twice as much costs 20 MiB of memory on a local
+/// target and saves no time there.
+const READ_BYTES_MAX: u64 = 2 << 20;
+/// The most segments in one read.
+const READ_SEGMENTS_MAX: usize = 512;
 /// Bytes that are read in vain rather than asking twice.
 const GAP_BYTES_MAX: u64 = 64 << 10;
 
@@ -116,7 +119,8 @@ pub(super) fn runs(ranges: &[Range<u64>]) -> Vec<Range<usize>> {
         if let Some(run) = runs.last_mut() {
             let before = &ranges[run.end - 1];
             let is_near = range.start.saturating_sub(before.end) <= GAP_BYTES_MAX;
-            if is_near && range.end.saturating_sub(start) <= READ_BYTES_MAX {
+            let is_short = range.end.saturating_sub(start) <= READ_BYTES_MAX;
+            if is_near && is_short && run.len() < READ_SEGMENTS_MAX {
                 run.end = index + 1;
                 continue;
             }
@@ -138,10 +142,12 @@ mod tests {
     #[test]
     fn neighbours_share_a_read_up_to_a_bound() {
         let ranges: Vec<_> = (0..9).map(|i| i * MIB..(i + 1) * MIB).collect();
-        assert_eq!(runs(&ranges), [0..4, 4..8, 8..9]);
+        assert_eq!(runs(&ranges), [0..2, 2..4, 4..6, 6..8, 8..9]);
         assert_eq!(runs(&[0..10, 20..30, 30 + GAP_BYTES_MAX..40 + GAP_BYTES_MAX]), vec![0..3]);
         assert_eq!(runs(&[0..10, 11 + GAP_BYTES_MAX..20 + GAP_BYTES_MAX]), [0..1, 1..2]);
         assert_eq!(runs(&[0..9 * MIB, 9 * MIB..9 * MIB + 1]), [0..1, 1..2]);
+        let tiny: Vec<_> = (0..1000).map(|i| i * 20..i * 20 + 20).collect();
+        assert_eq!(runs(&tiny), [0..512, 512..1000]);
         assert!(runs(&[]).is_empty());
     }
 
@@ -162,6 +168,7 @@ mod tests {
             for run in runs {
                 let length = ranges[run.end - 1].end - ranges[run.start].start;
                 prop_assert!(length <= READ_BYTES_MAX || run.len() == 1);
+                prop_assert!(run.len() <= READ_SEGMENTS_MAX);
             }
         }
     }

@@ -2,7 +2,7 @@
 
 use std::{collections::HashMap, ops::Range, sync::Arc};
 
-use bytes::Bytes;
+use bytes::BytesMut;
 use crossbeam_channel::Receiver;
 use tokio::sync::OwnedSemaphorePermit;
 
@@ -26,13 +26,13 @@ type Chunks = HashMap<ChunkId, (Range<usize>, bool)>;
 /// Something to do, and the room that it takes until it is done.
 pub(super) struct Task {
     pub(super) work: Work,
-    pub(super) room: OwnedSemaphorePermit,
+    pub(super) room: Arc<OwnedSemaphorePermit>,
 }
 
 /// What a worker does.
 pub(super) enum Work {
     /// Open a segment and write chunks of it.
-    Segment { directory: Arc<PackDirectory>, segment: u32, sealed: Bytes, uses: Vec<Use> },
+    Segment { directory: Arc<PackDirectory>, segment: u32, sealed: BytesMut, uses: Vec<Use> },
     /// Copy from a file that is there.
     Copies(Copies),
     /// Finish files that wait for nothing.
@@ -48,7 +48,6 @@ pub(super) fn work(context: &Arc<Context>, tasks: &Receiver<Task>) -> Result<()>
     let mut worker = Worker {
         context: context.clone(),
         decompressor: Decompressor::new()?,
-        sealed: Vec::new(),
         chunks: HashMap::new(),
     };
     for Task { work, room } in tasks {
@@ -73,7 +72,6 @@ pub(super) fn work(context: &Arc<Context>, tasks: &Receiver<Task>) -> Result<()>
 struct Worker {
     context: Arc<Context>,
     decompressor: Decompressor,
-    sealed: Vec<u8>,
     chunks: Chunks,
 }
 
@@ -82,13 +80,10 @@ impl Worker {
         &mut self,
         directory: &PackDirectory,
         segment: u32,
-        sealed: Bytes,
+        mut sealed: BytesMut,
         uses: &[Use],
     ) {
-        self.sealed.clear();
-        self.sealed.extend_from_slice(&sealed);
-        drop(sealed);
-        let opened = directory.plain_segment(segment, &mut self.sealed, &mut self.decompressor);
+        let opened = directory.plain_segment(segment, &mut sealed, &mut self.decompressor);
         let plain = match opened {
             Ok(plain) => plain,
             Err(error) => return fail_all(uses, &error),

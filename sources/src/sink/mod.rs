@@ -112,4 +112,12 @@ impl Sink for FileSink {
         let found = rustix::fs::statvfs(existing).ok()?;
         Some(found.f_bavail.saturating_mul(found.f_frsize))
     }
+
+    fn exists(&self) -> bool {
+        self.path.exists()
+    }
+
+    fn leaves_out_xattrs(&self) -> bool {
+        self.shared.options.skip_xattrs
+    }
 }

@@ -30,8 +30,9 @@ fn a_missing_target_is_created_for_its_user_alone() {
     let target = base.join("a/b");
     let file_sink = FileSink::new(&target, FileSinkOptions::default());
     assert!(file_sink.available_bytes().unwrap() > 0);
-    assert!(!target.exists());
+    assert!(!file_sink.exists() && !target.exists());
     file_sink.root().unwrap();
+    assert!(file_sink.exists());
     assert_eq!(fs::metadata(&target).unwrap().mode() & 0o7777, 0o700);
     fs::write(base.join("file"), b"").unwrap();
     let blocked = FileSink::new(base.join("file"), FileSinkOptions::default());
