@@ -4,7 +4,9 @@
 //!
 //! `cargo run --release -p strongroom-integration-tests --example encrypted_stream -- FOLDER MIB`
 
-use std::{error::Error, path::Path, sync::Arc};
+#![expect(clippy::print_stdout, reason = "an example talks on standard output")]
+
+use std::{error::Error, io, path::Path, sync::Arc};
 
 use bytes::Bytes;
 use futures::{StreamExt, stream};
@@ -30,7 +32,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
     let target = EncryptedTarget::new(storage, keys);
     let key = ObjectKey::parse("backup.bin")?;
 
-    let content = stream::iter(0..mib).map(|number| Ok(Bytes::from(piece(number))));
+    let content = stream::iter(0..mib).map(|number| Ok::<_, io::Error>(Bytes::from(piece(number))));
     let written = target.put_stream(&key, content, PutMode::Create).await?;
     println!("{written} bytes written");
 

@@ -2,6 +2,8 @@
 //!
 //! `cargo run -p strongroom-integration-tests --example library -- FOLDER REPOSITORY TARGET`
 
+#![expect(clippy::print_stdout, reason = "an example talks on standard output")]
+
 use std::{error::Error, path::Path, sync::Arc};
 
 use strongroom_core::{
