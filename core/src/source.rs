@@ -174,6 +174,12 @@ pub trait SinkDir: fmt::Debug + Send + Sync {
     /// Removes what is there under `name`, folders with all that is in them.
     fn remove(&self, name: &[u8]) -> io::Result<()>;
 
+    /// Removes what a killed restore left unfinished in this folder (not in those below), and
+    /// nothing that a running one still writes.
+    fn remove_leftovers(&self) -> io::Result<()> {
+        Ok(())
+    }
+
     /// For [`Self::create_hard_link`]: the concrete folder behind the trait.
     fn as_any(&self) -> &dyn std::any::Any;
 }

@@ -221,6 +221,8 @@ impl BackupTarget for LocalTarget {
         Ok(Capabilities {
             atomic_create: true,
             concurrency: CONCURRENCY,
+            delete_batch_max: 1,
+            retention: false,
             object_bytes_max: None,
             space: Some(Space {
                 total_bytes: space.f_blocks.saturating_mul(space.f_frsize),

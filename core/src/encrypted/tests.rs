@@ -95,6 +95,8 @@ impl BackupTarget for Shelf {
         Ok(Capabilities {
             atomic_create: true,
             concurrency: 4,
+            delete_batch_max: 1,
+            retention: false,
             object_bytes_max: None,
             space: None,
         })

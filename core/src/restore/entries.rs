@@ -138,7 +138,8 @@ impl Planner {
             dir.stat(folder.name())?
         } else {
             match dir.open_dir(folder.name(), false) {
-                Ok((_, is_new)) => return Ok(is_new),
+                Ok((_, true)) => return Ok(true),
+                Ok((opened, false)) => return opened.remove_leftovers().map(|()| false),
                 Err(error) => Some(dir.stat(folder.name())?.ok_or(error)?),
             }
         };

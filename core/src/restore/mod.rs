@@ -264,7 +264,8 @@ async fn open(
     let scope = Scope::find(repository, snapshot, options).await?;
     let (is_dry_run, leaves_out_xattrs) = (options.is_dry_run, sink.leaves_out_xattrs());
     let (root, available_bytes) = tasks::spawn_blocking("restore: open", move || {
-        let root = (!is_dry_run || sink.exists()).then(|| open_root(&*sink)).transpose()?;
+        let root =
+            (!is_dry_run || sink.exists()).then(|| open_root(&*sink, is_dry_run)).transpose()?;
         Ok((root, sink.available_bytes()))
     })
     .await?;
@@ -284,9 +285,12 @@ async fn open(
 }
 
 /// The root of the sink, and whether nothing is in it.
-fn open_root(sink: &dyn Sink) -> Result<(Arc<dyn SinkDir>, bool)> {
+fn open_root(sink: &dyn Sink, is_dry_run: bool) -> Result<(Arc<dyn SinkDir>, bool)> {
     let open = || {
         let root = sink.root()?;
+        if !is_dry_run {
+            root.remove_leftovers()?;
+        }
         let is_empty = root.names()?.is_empty();
         Ok((root, is_empty))
     };

@@ -49,6 +49,8 @@ pub enum Operation {
     Delete,
     /// `capabilities`
     Capabilities,
+    /// `retain`
+    Retain,
 }
 
 impl fmt::Display for Operation {
@@ -61,6 +63,7 @@ impl fmt::Display for Operation {
             Self::List => "list",
             Self::Delete => "delete",
             Self::Capabilities => "capabilities",
+            Self::Retain => "retain",
         })
     }
 }

@@ -58,11 +58,18 @@ pub trait TargetExt: BackupTarget {
         Ok(objects)
     }
 
-    /// Deletes all `keys`, `concurrency` (at least one) at a time. Goes on after a failure and
-    /// gives the first one at the end, so that one stubborn object does not keep the others.
+    /// Deletes all `keys`, in batches where the target takes them, `concurrency` (at least one)
+    /// requests at a time. Goes on after a failure and gives the first one at the end, so that
+    /// one stubborn object does not keep the others.
     async fn delete_many(&self, keys: Vec<ObjectKey>, concurrency: usize) -> TargetResult<()> {
-        stream::iter(keys)
-            .map(|key| async move { self.delete(&key).await })
+        let batch = self.capabilities().await?.delete_batch_max.max(1);
+        stream::iter(keys.chunks(batch))
+            .map(|keys| async move {
+                match keys {
+                    [key] => self.delete(key).await,
+                    keys => self.delete_batch(keys).await,
+                }
+            })
             .buffer_unordered(concurrency.max(1))
             .fold(Ok(()), |first, result| async move { first.and(result) })
             .await

@@ -127,6 +127,8 @@ impl BackupTarget for MemoryTarget {
         Ok(Capabilities {
             atomic_create: true,
             concurrency: 16,
+            delete_batch_max: 1,
+            retention: false,
             object_bytes_max: None,
             space: None,
         })

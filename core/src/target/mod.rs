@@ -68,6 +68,30 @@ pub trait BackupTarget: fmt::Debug + fmt::Display + Send + Sync + 'static {
 
     /// What this target can do, and how much room it has left.
     async fn capabilities(&self) -> TargetResult<Capabilities>;
+
+    /// Removes many objects; missing ones are success. Goes on after a failure and gives the
+    /// first one at the end. For storages that take many keys in one request.
+    async fn delete_batch(&self, keys: &[ObjectKey]) -> TargetResult<()> {
+        let mut outcome = Ok(());
+        for key in keys {
+            outcome = outcome.and(self.delete(key).await);
+        }
+        outcome
+    }
+
+    /// Makes the storage refuse to everybody to change or remove the object before `until_ms`
+    /// (milliseconds since 1970, by the storage's clock). A later end that is set already stays.
+    async fn retain(&self, key: &ObjectKey, until_ms: i64) -> TargetResult<()> {
+        let _ = until_ms;
+        let why = "this target cannot protect objects against changes";
+        Err(TargetError::new(TargetErrorKind::Unsupported, Operation::Retain, why).on(key))
+    }
+
+    /// How many requests went over the wire so far, parts and pages and the backend's own
+    /// repetitions included; `None` where the backend does not count.
+    fn requests_sent(&self) -> Option<u64> {
+        None
+    }
 }
 
 /// A shared target of any kind.
@@ -92,6 +116,15 @@ impl<T: BackupTarget + ?Sized> BackupTarget for Arc<T> {
     }
     async fn capabilities(&self) -> TargetResult<Capabilities> {
         (**self).capabilities().await
+    }
+    async fn delete_batch(&self, keys: &[ObjectKey]) -> TargetResult<()> {
+        (**self).delete_batch(keys).await
+    }
+    async fn retain(&self, key: &ObjectKey, until_ms: i64) -> TargetResult<()> {
+        (**self).retain(key, until_ms).await
+    }
+    fn requests_sent(&self) -> Option<u64> {
+        (**self).requests_sent()
     }
 }
 
@@ -151,6 +184,11 @@ pub struct Capabilities {
     pub atomic_create: bool,
     /// How many transfers at once are worth while.
     pub concurrency: usize,
+    /// How many keys [`BackupTarget::delete_batch`] is worth while with; 1 where it is no
+    /// better than single deletes.
+    pub delete_batch_max: usize,
+    /// True if [`BackupTarget::retain`] works here.
+    pub retention: bool,
     /// The largest object that `put` takes, if there is a limit.
     pub object_bytes_max: Option<u64>,
     /// Room left, where the storage tells.

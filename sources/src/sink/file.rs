@@ -21,7 +21,7 @@ use strongroom_core::{
     source::SinkFile,
 };
 
-use super::{folder::OpenFolder, metadata::Restorer};
+use super::{folder::OpenFolder, leftovers, metadata::Restorer};
 use crate::system::node::{Node, OPEN_SAFELY};
 
 /// A file being restored.
@@ -43,6 +43,7 @@ impl NewFile {
         let (temporary, descriptor) = folder.make_temporary(|temporary| {
             rustix::fs::openat(&*folder, temporary, flags, Mode::RUSR | Mode::WUSR)
         })?;
+        leftovers::hold(&descriptor);
         Ok(Self {
             node: Node::Open(descriptor),
             folder,

@@ -22,6 +22,7 @@ use strongroom_core::{
 use super::{
     Shared,
     file::NewFile,
+    leftovers,
     metadata::Restorer,
     permit::{change, open_folder},
     remove::remove_all,
@@ -230,6 +231,10 @@ impl SinkDir for FileDir {
 
     fn remove(&self, name: &[u8]) -> io::Result<()> {
         remove_all(self.0.as_fd(), &checked(name)?)
+    }
+
+    fn remove_leftovers(&self) -> io::Result<()> {
+        leftovers::remove(self.0.as_fd())
     }
 
     fn as_any(&self) -> &dyn Any {

@@ -8,6 +8,7 @@
 
 mod file;
 mod folder;
+mod leftovers;
 mod metadata;
 mod permit;
 mod remove;
@@ -82,7 +83,7 @@ impl FileSink {
             options,
             owners: Owners::default(),
             is_root: rustix::process::geteuid().is_root(),
-            temporary_prefix: format!(".strongroom-{unique:016x}-"),
+            temporary_prefix: leftovers::prefix(unique),
             temporary_count: AtomicU64::new(0),
         };
         Self { path: path.into(), shared: Arc::new(shared) }

@@ -89,4 +89,18 @@ impl BackupTarget for ConcurrencyLimitLayer {
         capabilities.concurrency = capabilities.concurrency.min(self.calls_max);
         Ok(capabilities)
     }
+
+    async fn delete_batch(&self, keys: &[ObjectKey]) -> TargetResult<()> {
+        let _permit = self.permit(Operation::Delete).await?;
+        self.inner.delete_batch(keys).await
+    }
+
+    async fn retain(&self, key: &ObjectKey, until_ms: i64) -> TargetResult<()> {
+        let _permit = self.permit(Operation::Retain).await?;
+        self.inner.retain(key, until_ms).await
+    }
+
+    fn requests_sent(&self) -> Option<u64> {
+        self.inner.requests_sent()
+    }
 }

@@ -313,4 +313,24 @@ impl BackupTarget for FaultLayer {
         fail(plan.fail_after, Operation::Capabilities, "")?;
         Ok(capabilities)
     }
+
+    /// One by one, so that rules about deletes hit single keys of a batch.
+    async fn delete_batch(&self, keys: &[ObjectKey]) -> TargetResult<()> {
+        let mut outcome = Ok(());
+        for key in keys {
+            outcome = outcome.and(self.delete(key).await);
+        }
+        outcome
+    }
+
+    async fn retain(&self, key: &ObjectKey, until_ms: i64) -> TargetResult<()> {
+        let plan = self.plan(Operation::Retain, key.as_str());
+        self.before(Operation::Retain, key.as_str(), &plan).await?;
+        self.inner.retain(key, until_ms).await?;
+        fail(plan.fail_after, Operation::Retain, key.as_str())
+    }
+
+    fn requests_sent(&self) -> Option<u64> {
+        self.inner.requests_sent()
+    }
 }

@@ -31,10 +31,14 @@ pub struct TargetMetrics {
     pub head: OperationMetrics,
     /// `list`; one call is one listing, however many pages the storage needs for it.
     pub list: OperationMetrics,
-    /// `delete`
+    /// `delete`; a batch is one call.
     pub delete: OperationMetrics,
     /// `capabilities`
     pub capabilities: OperationMetrics,
+    /// `retain`
+    pub retain: OperationMetrics,
+    /// Requests over the wire, where the backend counts them.
+    pub requests_sent: Option<u64>,
 }
 
 /// What was asked of one operation.
@@ -58,6 +62,7 @@ pub struct MetricsLayer {
     list: Counters,
     delete: Counters,
     capabilities: Counters,
+    retain: Counters,
 }
 
 /// Counters are independent sums: relaxed order is enough.
@@ -104,6 +109,7 @@ impl MetricsLayer {
             list: Counters::default(),
             delete: Counters::default(),
             capabilities: Counters::default(),
+            retain: Counters::default(),
         }
     }
 
@@ -116,6 +122,8 @@ impl MetricsLayer {
             list: self.list.snapshot(),
             delete: self.delete.snapshot(),
             capabilities: self.capabilities.snapshot(),
+            retain: self.retain.snapshot(),
+            requests_sent: self.inner.requests_sent(),
         }
     }
 
@@ -172,5 +180,19 @@ impl BackupTarget for MetricsLayer {
     async fn capabilities(&self) -> TargetResult<Capabilities> {
         self.capabilities.begin();
         self.capabilities.end(self.inner.capabilities().await)
+    }
+
+    async fn delete_batch(&self, keys: &[ObjectKey]) -> TargetResult<()> {
+        self.delete.begin();
+        self.delete.end(self.inner.delete_batch(keys).await)
+    }
+
+    async fn retain(&self, key: &ObjectKey, until_ms: i64) -> TargetResult<()> {
+        self.retain.begin();
+        self.retain.end(self.inner.retain(key, until_ms).await)
+    }
+
+    fn requests_sent(&self) -> Option<u64> {
+        self.inner.requests_sent()
     }
 }

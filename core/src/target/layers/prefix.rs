@@ -105,4 +105,18 @@ impl BackupTarget for PrefixLayer {
     async fn capabilities(&self) -> TargetResult<Capabilities> {
         self.inner.capabilities().await
     }
+
+    async fn delete_batch(&self, keys: &[ObjectKey]) -> TargetResult<()> {
+        let full: TargetResult<Vec<_>> =
+            keys.iter().map(|key| self.full(Operation::Delete, key)).collect();
+        self.inner.delete_batch(&full?).await
+    }
+
+    async fn retain(&self, key: &ObjectKey, until_ms: i64) -> TargetResult<()> {
+        self.inner.retain(&self.full(Operation::Retain, key)?, until_ms).await
+    }
+
+    fn requests_sent(&self) -> Option<u64> {
+        self.inner.requests_sent()
+    }
 }

@@ -143,4 +143,16 @@ impl BackupTarget for RateLimitLayer {
     async fn capabilities(&self) -> TargetResult<Capabilities> {
         self.inner.capabilities().await
     }
+
+    async fn delete_batch(&self, keys: &[ObjectKey]) -> TargetResult<()> {
+        self.inner.delete_batch(keys).await
+    }
+
+    async fn retain(&self, key: &ObjectKey, until_ms: i64) -> TargetResult<()> {
+        self.inner.retain(key, until_ms).await
+    }
+
+    fn requests_sent(&self) -> Option<u64> {
+        self.inner.requests_sent()
+    }
 }

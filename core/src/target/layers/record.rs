@@ -45,8 +45,12 @@ pub enum Call {
     List(KeyPrefix),
     /// `delete`
     Delete(ObjectKey),
+    /// `delete_batch`
+    DeleteBatch(Vec<ObjectKey>),
     /// `capabilities`
     Capabilities,
+    /// `retain`
+    Retain(ObjectKey),
 }
 
 impl Call {
@@ -57,17 +61,21 @@ impl Call {
             Self::Get { .. } => Operation::Get,
             Self::Head(_) => Operation::Head,
             Self::List(_) => Operation::List,
-            Self::Delete(_) => Operation::Delete,
+            Self::Delete(_) | Self::DeleteBatch(_) => Operation::Delete,
+            Self::Retain(_) => Operation::Retain,
             Self::Capabilities => Operation::Capabilities,
         }
     }
 
-    /// The key or prefix that it names; empty for `capabilities`.
+    /// The key or prefix that it names, of a batch the first; empty for `capabilities`.
     pub fn place(&self) -> &str {
         match self {
-            Self::Put { key, .. } | Self::Get { key, .. } | Self::Head(key) | Self::Delete(key) => {
-                key.as_str()
-            }
+            Self::Put { key, .. }
+            | Self::Get { key, .. }
+            | Self::Head(key)
+            | Self::Delete(key)
+            | Self::Retain(key) => key.as_str(),
+            Self::DeleteBatch(keys) => keys.first().map_or("", ObjectKey::as_str),
             Self::List(prefix) => prefix.as_str(),
             Self::Capabilities => "",
         }
@@ -207,5 +215,19 @@ impl BackupTarget for RecordLayer {
     async fn capabilities(&self) -> TargetResult<Capabilities> {
         let number = self.begin(Call::Capabilities);
         self.end(number, self.inner.capabilities().await)
+    }
+
+    async fn delete_batch(&self, keys: &[ObjectKey]) -> TargetResult<()> {
+        let number = self.begin(Call::DeleteBatch(keys.to_vec()));
+        self.end(number, self.inner.delete_batch(keys).await)
+    }
+
+    async fn retain(&self, key: &ObjectKey, until_ms: i64) -> TargetResult<()> {
+        let number = self.begin(Call::Retain(key.clone()));
+        self.end(number, self.inner.retain(key, until_ms).await)
+    }
+
+    fn requests_sent(&self) -> Option<u64> {
+        self.inner.requests_sent()
     }
 }

@@ -232,6 +232,18 @@ impl BackupTarget for RetryLayer {
     async fn capabilities(&self) -> TargetResult<Capabilities> {
         self.retry(|| self.inner.capabilities()).await
     }
+
+    async fn delete_batch(&self, keys: &[ObjectKey]) -> TargetResult<()> {
+        self.retry(|| self.inner.delete_batch(keys)).await
+    }
+
+    async fn retain(&self, key: &ObjectKey, until_ms: i64) -> TargetResult<()> {
+        self.retry(|| self.inner.retain(key, until_ms)).await
+    }
+
+    fn requests_sent(&self) -> Option<u64> {
+        self.inner.requests_sent()
+    }
 }
 
 /// A listing that survives breaks. `objects` is gone after its end or last error.

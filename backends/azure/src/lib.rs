@@ -1,0 +1,1 @@
+//! strongroom target: Azure Blob Storage.

@@ -1,0 +1,1 @@
+//! strongroom target: any OpenDAL service.

@@ -1,0 +1,1 @@
+//! strongroom target: S3 and what speaks its protocol.

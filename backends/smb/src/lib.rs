@@ -1,0 +1,1 @@
+//! strongroom target: an SMB share.
