@@ -32,8 +32,10 @@ impl fmt::Debug for Secret {
     }
 }
 
+type LookUp<'a> = dyn Fn(&str) -> Option<String> + Send + Sync + 'a;
+
 /// The variables that a backend may look at: those of the process, or a test's own.
-pub struct Environment<'a>(Box<dyn Fn(&str) -> Option<String> + Send + Sync + 'a>);
+pub struct Environment<'a>(Box<LookUp<'a>>);
 
 impl fmt::Debug for Environment<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -63,9 +63,10 @@ pub trait TargetExt: BackupTarget {
     /// one stubborn object does not keep the others.
     async fn delete_many(&self, keys: Vec<ObjectKey>, concurrency: usize) -> TargetResult<()> {
         let batch = self.capabilities().await?.delete_batch_max.max(1);
-        stream::iter(keys.chunks(batch))
+        let batches: Vec<Vec<ObjectKey>> = keys.chunks(batch).map(<[_]>::to_vec).collect();
+        stream::iter(batches)
             .map(|keys| async move {
-                match keys {
+                match keys.as_slice() {
                     [key] => self.delete(key).await,
                     keys => self.delete_batch(keys).await,
                 }
