@@ -2,14 +2,19 @@
 //!
 //! The only place that knows which layers stand around a target. Reads nothing by itself.
 
-use std::{ffi::OsString, os::unix::ffi::OsStrExt, path::Path, sync::Arc};
+use std::{
+    ffi::OsString,
+    os::unix::ffi::OsStrExt,
+    path::{Path, PathBuf},
+    sync::Arc,
+};
 
 use strongroom_backends::{OpenMode, OpenOptions, TargetUrl};
 use strongroom_core::{
     entry::display_name,
     error::Error,
     format::slot::RecoveryKey,
-    repository::{Credential, InitOptions, Repository},
+    repository::{Credential, InitOptions, Repository, Storage},
     runtime::Runtime,
     target::{
         SharedTarget, TargetErrorKind,
@@ -19,7 +24,7 @@ use strongroom_core::{
 
 use crate::{
     args::GlobalArgs,
-    env,
+    cache, env,
     error::{Doing, Failure, Result},
     exit::Exit,
     interrupt::Interrupt,
@@ -32,6 +37,8 @@ pub struct Access {
     url: OsString,
     parsed: TargetUrl,
     credential: Credential,
+    /// Where copies are kept, unless nobody wants any.
+    cache_dir: Option<PathBuf>,
 }
 
 impl Access {
@@ -44,7 +51,11 @@ impl Access {
         let parsed = TargetUrl::parse(&url)
             .map_err(|error| Failure::from(Error::from(error)).with_exit(Exit::Usage))?;
         let credential = password::credential(&args.credential, &env::variable, purpose)?;
-        Ok(Self { url, parsed, credential })
+        let cache_dir = match args.no_cache {
+            true => None,
+            false => args.cache_dir.clone().or_else(|| env::cache_dir(&env::variable)),
+        };
+        Ok(Self { url, parsed, credential, cache_dir })
     }
 
     /// Where the repository is, if it is a folder of this machine.
@@ -121,9 +132,9 @@ impl Context {
         let target = self.target(OpenMode::Existing).await.doing(doing)?;
         let metrics = self.layers(target).await.doing(doing)?;
         let credential = &self.access.credential;
-        let repository = Repository::open(metrics.clone(), self.runtime.clone(), credential)
-            .await
-            .doing(doing)?;
+        let storage = self.storage(&metrics).await;
+        let repository =
+            Repository::open(storage, self.runtime.clone(), credential).await.doing(doing)?;
         Ok(Opened { repository, metrics })
     }
 
@@ -132,9 +143,10 @@ impl Context {
         let password = self.access.password()?;
         let target = self.target(OpenMode::Create).await.doing(doing)?;
         let metrics = self.layers(target).await.doing(doing)?;
+        let storage = self.storage(&metrics).await;
         let runtime = self.runtime.clone();
         let (repository, key) =
-            Repository::init(metrics.clone(), runtime, password, options).await.doing(doing)?;
+            Repository::init(storage, runtime, password, options).await.doing(doing)?;
         Ok((Opened { repository, metrics }, key))
     }
 
@@ -153,6 +165,15 @@ impl Context {
                 _ => Failure::from(Error::from(error)),
             }
         })
+    }
+
+    /// The target with its cache; a folder of this machine needs none.
+    async fn storage(&self, target: &Arc<MetricsLayer>) -> Storage {
+        let cache = match (&self.access.cache_dir, self.access.local_folder()) {
+            (Some(dir), None) => cache::open(dir, &target.to_string(), self.console).await,
+            _ => None,
+        };
+        Storage { target: target.clone(), cache }
     }
 
     /// Metrics outermost, so that a retried call counts once; the limit inside of the retry, so

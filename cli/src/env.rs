@@ -54,6 +54,15 @@ pub fn state_dir(lookup: Lookup<'_>) -> Option<PathBuf> {
     Some(base.join("strongroom"))
 }
 
+/// The folder for copies of what storages hold, by the XDG base directory rules; `None` if the
+/// surroundings do not say where.
+pub fn cache_dir(lookup: Lookup<'_>) -> Option<PathBuf> {
+    let absolute = |name| lookup(name).map(PathBuf::from).filter(|path| path.is_absolute());
+    let base =
+        absolute("XDG_CACHE_HOME").or_else(|| absolute("HOME").map(|home| home.join(".cache")))?;
+    Some(base.join("strongroom"))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

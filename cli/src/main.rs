@@ -4,6 +4,7 @@
 mod access;
 mod archive;
 mod args;
+mod cache;
 mod commands;
 mod env;
 mod error;

@@ -24,6 +24,17 @@ pub struct GlobalArgs {
     #[arg(global = true, hide_env_values = true, help_heading = REPOSITORY)]
     pub state_dir: Option<PathBuf>,
 
+    /// Where copies of the small objects of repositories elsewhere are kept, so that they are not
+    /// fetched again [default: $XDG_CACHE_HOME/strongroom]
+    #[arg(long, value_name = "DIR", env = "STRONGROOM_CACHE_DIR")]
+    #[arg(global = true, hide_env_values = true, help_heading = REPOSITORY)]
+    #[arg(conflicts_with = "no_cache")]
+    pub cache_dir: Option<PathBuf>,
+
+    /// Keep no copies and use none
+    #[arg(long, global = true, help_heading = REPOSITORY)]
+    pub no_cache: bool,
+
     /// Print results and errors as JSON
     #[arg(long, global = true, help_heading = OUTPUT)]
     pub json: bool,

@@ -13,6 +13,9 @@ pub struct Requests {
     head: u64,
     list: u64,
     delete: u64,
+    /// Over the wire, where the backend counts.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    sent: Option<u64>,
     bytes_sent: u64,
     bytes_received: u64,
 }
@@ -25,6 +28,7 @@ impl From<TargetMetrics> for Requests {
             head: metrics.head.calls,
             list: metrics.list.calls,
             delete: metrics.delete.calls,
+            sent: metrics.requests_sent,
             bytes_sent: metrics.put.bytes,
             bytes_received: metrics.get.bytes,
         }

@@ -1,6 +1,7 @@
 //! Loads the index for a backup: what commits name, and what an interrupted run of the same
 //! client left.
 
+use bytes::Bytes;
 use futures::{StreamExt, TryStreamExt, stream};
 
 use super::known::Known;
@@ -20,7 +21,7 @@ use crate::{
         layout::{self, MetaName},
         packs::PackDirectory,
     },
-    target::{ByteRange, ObjectMeta},
+    target::ObjectMeta,
 };
 
 /// Objects read at once.
@@ -88,12 +89,11 @@ impl IndexSource {
 
     async fn read_segment(&self, session: SessionId, counter: u32) -> Result<Vec<IndexedPack>> {
         let name = MetaName::Index(session, counter).to_string();
-        let read = async {
-            let bytes = self.repository.target().get(&layout::key(&name)?, ByteRange::Full).await?;
+        let open = |bytes: &Bytes| {
             let keys = self.repository.keys();
-            index::decode(&record::open(keys, ObjectType::IndexSegment, &name, &bytes)?)
+            index::decode(&record::open(keys, ObjectType::IndexSegment, &name, bytes)?)
         };
-        match read.await {
+        match self.repository.cache().read(self.repository.target(), &name, open).await {
             Err(error) if matches!(error.kind(), ErrorKind::Damaged | ErrorKind::NotFound) => {
                 tracing::warn!(%error, object = name, "index segment left out");
                 Ok(Vec::new())
@@ -163,12 +163,11 @@ fn uncommitted(listing: &MetaListing) -> Vec<SessionId> {
 /// True if this client began the session. A record that is gone or damaged is nobody's.
 async fn is_ours(repository: &Repository, session: SessionId, client: ClientId) -> Result<bool> {
     let name = MetaName::Session(session).to_string();
-    let read = async {
-        let bytes = repository.target().get(&layout::key(&name)?, ByteRange::Full).await?;
-        let content = record::open(repository.keys(), ObjectType::Session, &name, &bytes)?;
+    let open = |bytes: &Bytes| {
+        let content = record::open(repository.keys(), ObjectType::Session, &name, bytes)?;
         SessionRecord::decode(&content)
     };
-    match read.await {
+    match repository.cache().read(repository.target(), &name, open).await {
         Ok(record) => Ok(record.client == client && record.session == session),
         Err(error) if matches!(error.kind(), ErrorKind::Damaged | ErrorKind::NotFound) => Ok(false),
         Err(error) => Err(error),

@@ -26,6 +26,15 @@ use crate::{
     runtime::Randomness,
 };
 
+/// What a chunk is part of; for counting, for whether the index is asked, and for the cache.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum ChunkUse {
+    /// Content of files.
+    Data,
+    /// Pages, nodes, lists: never worth loading the index for.
+    Table,
+}
+
 /// Bytes that a segment's row and each of its chunks take in the directory.
 const ROW_BYTES: u64 = 13;
 const CHUNK_ROW_BYTES: u64 = 36;
@@ -37,6 +46,8 @@ const TAG_BYTES: u64 = 16;
 pub(super) struct FinishedPack {
     pub(super) pack: PackRef,
     pub(super) sealed: SealedPack,
+    /// Segments that hold pages, nodes and lists, in no order.
+    pub(super) table_segments: Vec<u32>,
     /// Where its segments lie; to be dropped once the pack is stored.
     pub(super) arena: Arena,
 }
@@ -76,6 +87,7 @@ struct Filling {
     used_bytes: u64,
     open: u32,
     segments: Vec<Option<(SegmentRow, Bytes)>>,
+    table_segments: Vec<u32>,
 }
 
 /// A segment that was handed out: to be completed by [`Packer::complete`].
@@ -161,7 +173,13 @@ impl Packer {
         let pack = PackRef { id, epoch: sealer.epoch(), salt: *sealer.salt() };
         let number = self.known.add_pack(pack);
         let is_closing = AtomicBool::new(false);
-        let filling = Filling { arena: Some(arena), used_bytes: 0, open: 0, segments: Vec::new() };
+        let filling = Filling {
+            arena: Some(arena),
+            used_bytes: 0,
+            open: 0,
+            segments: Vec::new(),
+            table_segments: Vec::new(),
+        };
         Ok(OpenPack { sealer, pack, number, is_closing, filling: Mutex::new(filling) })
     }
 
@@ -173,6 +191,7 @@ impl Packer {
         chunks: Vec<(ChunkId, u32)>,
         algorithm: Algorithm,
         payload: &mut Vec<u8>,
+        chunk_use: ChunkUse,
     ) -> Result<()> {
         let plain_len = chunks.iter().map(|(_, length)| *length).sum();
         let pack = slot.pack;
@@ -188,6 +207,9 @@ impl Packer {
         let arena = arena.ok_or_else(|| Error::internal("a slot of a finished pack"))?;
         let sealed = arena.add(payload);
         filling.segments[slot.segment as usize] = Some((row, sealed));
+        if chunk_use == ChunkUse::Table {
+            filling.table_segments.push(slot.segment);
+        }
         let is_last = filling.open == 0 && pack.is_closing.load(Ordering::Relaxed);
         drop(filling);
         if is_last { self.finish(&pack) } else { Ok(()) }
@@ -205,6 +227,7 @@ impl Packer {
     fn finish(&self, pack: &OpenPack) -> Result<()> {
         let mut filling = lock(&pack.filling);
         let filled = std::mem::take(&mut filling.segments);
+        let table_segments = std::mem::take(&mut filling.table_segments);
         let arena = filling.arena.take();
         drop(filling);
         let arena = arena.ok_or_else(|| Error::internal("a pack finished twice"))?;
@@ -217,7 +240,7 @@ impl Packer {
             segments.push(bytes);
         }
         let sealed = pack.sealer.finish(&directory, segments)?;
-        let finished = FinishedPack { pack: pack.pack, sealed, arena };
+        let finished = FinishedPack { pack: pack.pack, sealed, table_segments, arena };
         self.finished.blocking_send(finished).map_err(|_| shared::stopped())
     }
 

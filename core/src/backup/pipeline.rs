@@ -14,7 +14,7 @@ use super::{
     BackupOptions, BackupReport,
     arena::ArenaPool,
     known::Known,
-    packer::Packer,
+    packer::{ChunkUse, Packer},
     parent::ParentCursor,
     reader::FileReader,
     scan::{Item, Job, ScanCounts, Scanner},
@@ -22,7 +22,7 @@ use super::{
     shared::{Problems, Shared, stopped},
     table::{BuiltTable, ParentNodes, TableBuilder},
     upload::{Stored, Uploader},
-    writer::{ChunkUse, ChunkWriter},
+    writer::ChunkWriter,
 };
 use crate::{
     chunker::Chunker,

@@ -1,5 +1,7 @@
 //! A writer's session: announced before anything is written, ended by the commit.
 
+use std::collections::BTreeSet;
+
 use bytes::Bytes;
 
 use super::{BackupOptions, index::IndexSource, parent, pipeline::Outcome};
@@ -11,14 +13,19 @@ use crate::{
         record,
         session::SessionRecord,
     },
-    id::SessionId,
+    id::{ClientId, SessionId},
+    packset::PackSet,
     repository::{
-        CommitList, Repository, Snapshot, SnapshotKind, SnapshotList,
+        CommitList, MetaListing, Repository, Snapshot, SnapshotKind, SnapshotList,
         layout::{self, MetaName},
+        pack_of_copy,
     },
     runtime::{Timestamp, random},
-    target::{Payload, PutMode},
+    target::{ObjectKey, Payload, PutMode, TargetExt},
 };
+
+/// Batches of deletes at once.
+const DELETES_AT_ONCE: usize = 4;
 
 /// A running session.
 pub(super) struct Session {
@@ -28,6 +35,12 @@ pub(super) struct Session {
     heads: Vec<ObjectHash>,
     parent: Option<Snapshot>,
     index: IndexSource,
+    /// Announcements of earlier runs of this client that are over.
+    resolved: Vec<SessionId>,
+    /// Copies worth keeping besides our own: commits and index segments that are there.
+    live: Vec<MetaName>,
+    /// The packs of all commits.
+    live_packs: PackSet,
 }
 
 impl Session {
@@ -43,7 +56,16 @@ impl Session {
         if !options.is_dry_run {
             announce(repository, id, started, options).await?;
         }
-        let mut listing = repository.list_meta().await?;
+        let mut listing = match repository.list_meta().await {
+            Ok(listing) => listing,
+            Err(error) => {
+                // this may not even be our repository
+                if !options.is_dry_run {
+                    withdraw(repository, id).await;
+                }
+                return Err(error);
+            }
+        };
         listing.objects.retain(|(name, _)| *name != MetaName::Session(id));
         let commits = repository.load_commits(listing.commits()).await?;
         for damaged in &commits.damaged {
@@ -54,7 +76,19 @@ impl Session {
         let own = commits.commits.iter().filter(|loaded| loaded.commit.client == options.client);
         let sequence = own.map(|loaded| loaded.commit.sequence).max().unwrap_or(0) + 1;
         let index = IndexSource::find(repository, &listing, &commits, options.client).await?;
-        Ok(Self { id, started, sequence, heads: heads(&commits), parent, index })
+        let mut live_packs = PackSet::default();
+        commits.commits.iter().for_each(|loaded| live_packs.union(&loaded.references));
+        Ok(Self {
+            id,
+            started,
+            sequence,
+            heads: heads(&commits),
+            parent,
+            index,
+            resolved: resolved(&listing, &commits, options.client),
+            live: listing.objects.into_iter().map(|(name, _)| name).collect(),
+            live_packs,
+        })
     }
 
     pub(super) fn id(&self) -> SessionId {
@@ -71,7 +105,8 @@ impl Session {
         &self.index
     }
 
-    /// Makes the snapshot visible by one create, then removes the session's announcement.
+    /// Makes the snapshot visible by one create, then removes the announcements of earlier runs
+    /// that are over. Ours goes with the next run: a first backup need not wait for a request.
     pub(super) async fn commit(
         &self,
         repository: &Repository,
@@ -106,7 +141,8 @@ impl Session {
         let packs = &outcome.table.packs;
         let sealed = repository.seal_commit(&mut commit, packs, &*runtime.randomness)?;
         let key = layout::key(&MetaName::Commit(self.id).to_string())?;
-        let payload = Payload::from(Bytes::from(sealed));
+        let sealed = Bytes::from(sealed);
+        let payload = Payload::from(sealed.clone());
         match repository.target().put(&key, payload, PutMode::Create).await {
             Ok(()) => {}
             Err(error) if error.kind() == crate::target::TargetErrorKind::AlreadyExists => {
@@ -119,12 +155,27 @@ impl Session {
             }
             Err(error) => return Err(error.into()),
         }
-        let announcement = layout::key(&MetaName::Session(self.id).to_string())?;
-        if let Err(error) = repository.target().delete(&announcement).await {
-            // the snapshot stands; the next collector removes resolved sessions
-            tracing::warn!(%error, "the session's announcement stays");
-        }
+        repository.cache().put(&MetaName::Commit(self.id).to_string(), sealed).await;
+        self.tidy(repository, packs).await;
         Ok(())
+    }
+
+    /// Removes what is over, here and in the cache. The snapshot stands whatever fails.
+    async fn tidy(&self, repository: &Repository, packs: &PackSet) {
+        let names = self.resolved.iter().map(|session| MetaName::Session(*session).to_string());
+        let keys: Vec<_> = names.filter_map(|name| layout::key(&name).ok()).collect();
+        if !keys.is_empty()
+            && let Err(error) = repository.target().delete_many(keys, DELETES_AT_ONCE).await
+        {
+            tracing::warn!(%error, "announcements of earlier runs stay");
+        }
+        let own = |key: &ObjectKey| key.segments().any(|part| part == self.id.to_string());
+        let is_live = |key: &ObjectKey| match (MetaName::of(key), pack_of_copy(key)) {
+            (Some(name), _) => self.live.contains(&name),
+            (_, Some(pack)) => self.live_packs.contains(pack) || packs.contains(pack),
+            (None, None) => key.as_str() == layout::DESCRIPTOR,
+        };
+        repository.cache().keep(|key| own(key) || is_live(key)).await;
     }
 
     /// A run without a parent reads everything: it is a full one, whatever was asked for.
@@ -155,9 +206,29 @@ async fn announce(
     Ok(())
 }
 
+/// Takes an announcement back that nothing came of.
+async fn withdraw(repository: &Repository, session: SessionId) {
+    let Ok(key) = layout::key(&MetaName::Session(session).to_string()) else { return };
+    if let Err(error) = repository.target().delete(&key).await {
+        tracing::warn!(%error, "the announcement of a run that did not begin stays");
+    }
+}
+
+/// Sessions of `client` that have a commit.
+fn resolved(listing: &MetaListing, commits: &CommitList, client: ClientId) -> Vec<SessionId> {
+    let own = commits.commits.iter().map(|loaded| &loaded.commit);
+    let own: BTreeSet<SessionId> =
+        own.filter(|commit| commit.client == client).map(|commit| commit.session).collect();
+    let announced = listing.objects.iter().filter_map(|(name, _)| match name {
+        MetaName::Session(session) if own.contains(session) => Some(*session),
+        _ => None,
+    });
+    announced.collect()
+}
+
 /// Commits that no other commit has seen.
 fn heads(commits: &CommitList) -> Vec<ObjectHash> {
-    let seen: std::collections::BTreeSet<ObjectHash> =
+    let seen: BTreeSet<ObjectHash> =
         commits.commits.iter().flat_map(|loaded| loaded.commit.heads.iter().copied()).collect();
     let all = commits.commits.iter().map(|loaded| loaded.hash);
     let mut heads: Vec<ObjectHash> = all.filter(|hash| !seen.contains(hash)).collect();

@@ -15,10 +15,11 @@ use crate::{
         object::ObjectType,
         record,
     },
-    id::SessionId,
+    id::{PackId, SessionId},
     repository::{
-        Repository,
+        Repository, directory_name,
         layout::{self, MetaName},
+        segment_name,
     },
     target::{Payload, PutMode},
 };
@@ -108,9 +109,11 @@ impl Uploader {
         let hash = *blake3::hash(&sealed).as_bytes();
         let size_bytes = sealed.len() as u64;
         if !self.is_dry_run {
-            let payload = Payload::from(Bytes::from(sealed));
+            let sealed = Bytes::from(sealed);
+            let payload = Payload::from(sealed.clone());
             let key = layout::key(&name)?;
             self.repository.target().put(&key, payload, PutMode::Create).await?;
+            self.repository.cache().put(&name, sealed).await;
         }
         self.stored.bytes += size_bytes;
         self.stored.indexes.push(WrittenObject { counter, size_bytes, hash });
@@ -122,12 +125,24 @@ fn chunks_of(row: &IndexedPack) -> usize {
     row.directory.segments.iter().map(|segment| segment.chunks.len()).sum()
 }
 
+/// Keeps what later commands read: the directory, which is the pack's first part, and the
+/// segments of the table, one part each.
+async fn keep_copies(repository: &Repository, pack: PackId, parts: &[Bytes], segments: &[u32]) {
+    let Some(directory) = parts.first() else { return };
+    repository.cache().put(&directory_name(pack), directory.clone()).await;
+    for segment in segments {
+        if let Some(sealed) = parts.get(*segment as usize + 1) {
+            repository.cache().put(&segment_name(pack, *segment), sealed.clone()).await;
+        }
+    }
+}
+
 async fn store(
     repository: &Repository,
     is_dry_run: bool,
     finished: FinishedPack,
 ) -> Result<IndexedPack> {
-    let FinishedPack { pack, sealed, arena } = finished;
+    let FinishedPack { pack, sealed, table_segments, arena } = finished;
     let row = IndexedPack {
         pack,
         size_bytes: sealed.size,
@@ -135,9 +150,11 @@ async fn store(
         directory: sealed.directory,
     };
     if !is_dry_run {
-        let payload = Payload::from(sealed.parts);
+        let payload = Payload::from(sealed.parts.clone());
         repository.target().put(&layout::pack_key(pack.id)?, payload, PutMode::Create).await?;
+        keep_copies(repository, pack.id, &sealed.parts, &table_segments).await;
     }
+    drop(sealed.parts);
     drop(arena);
     Ok(row)
 }

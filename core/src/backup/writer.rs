@@ -7,7 +7,7 @@ use std::sync::{Arc, atomic::AtomicU64, atomic::Ordering};
 
 use super::{
     known::Known,
-    packer::{Packer, Slot},
+    packer::{ChunkUse, Packer, Slot},
     shared::Shared,
 };
 use crate::{compress::Compressor, crypto::KeyRing, entry::ChunkRef, error::Result, id::ChunkId};
@@ -16,15 +16,6 @@ use crate::{compress::Compressor, crypto::KeyRing, entry::ChunkRef, error::Resul
 pub(super) const GROUP_BYTES_MAX: usize = 1 << 20;
 /// Chunks from this length on are segments of their own.
 const LARGE_CHUNK_BYTES: usize = 256 << 10;
-
-/// What a chunk is part of; only for counting and for whether the index is asked.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum ChunkUse {
-    /// Content of files.
-    Data,
-    /// Pages, nodes, lists: never worth loading the index for.
-    Table,
-}
 
 /// Turns chunks into segments.
 pub(super) struct ChunkWriter {
@@ -89,7 +80,7 @@ impl ChunkWriter {
         self.count(data.len());
         let algorithm = self.compressor.compress(data, &mut self.compressed);
         let chunks = vec![(id, data.len() as u32)];
-        self.packer.complete(slot, chunks, algorithm, &mut self.compressed)?;
+        self.packer.complete(slot, chunks, algorithm, &mut self.compressed, self.chunk_use)?;
         Ok(reference(id, found.unwrap_or(place), data.len()))
     }
 
@@ -170,7 +161,8 @@ impl ChunkWriter {
         if let Some(Group { slot, chunks }) = self.group.take() {
             let plain = &self.plain[..self.filled];
             let algorithm = self.compressor.compress(plain, &mut self.compressed);
-            self.packer.complete(slot, chunks, algorithm, &mut self.compressed)?;
+            let payload = &mut self.compressed;
+            self.packer.complete(slot, chunks, algorithm, payload, self.chunk_use)?;
         }
         self.filled = 0;
         Ok(())

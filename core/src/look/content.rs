@@ -32,7 +32,7 @@ pub(super) fn pieces<'a>(packs: &'a PackReader, entry: &'a Entry) -> BoxStream<'
 }
 
 async fn load_list(packs: &PackReader, list: &ChunkRef) -> Result<PieceList> {
-    let bytes = packs.chunk(list).await?;
+    let bytes = packs.table_chunk(list).await?;
     PieceList::decode(&bytes)
         .map_err(|error| error.on(format!("packs/{} chunk {}", list.pack.id, list.id)))
 }

@@ -1,5 +1,6 @@
 //! Commits: reading all of them, sealing a new one.
 
+use bytes::Bytes;
 use futures::{StreamExt, TryStreamExt, stream};
 
 use super::{
@@ -18,7 +19,7 @@ use crate::{
     monitor::Problem,
     packset::PackSet,
     runtime::Randomness,
-    target::{ByteRange, ObjectMeta},
+    target::ObjectMeta,
 };
 
 /// Commits read at once.
@@ -64,7 +65,11 @@ pub struct CommitList {
 }
 
 impl Repository {
-    /// One listing of all sessions, commits and index segments.
+    /// One listing of all sessions, commits, index segments and key slots.
+    ///
+    /// # Errors
+    /// What the target reports; `Conflict` or `NoRepository` if the repository was opened with a
+    /// remembered key slot that is no longer there.
     pub(crate) async fn list_meta(&self) -> Result<MetaListing> {
         let prefix = layout::prefix(layout::META)?;
         let mut all: Vec<ObjectMeta> = self.target().list(&prefix).try_collect().await?;
@@ -76,7 +81,26 @@ impl Repository {
                 None => listing.junk.push(object),
             }
         }
+        self.expect_remembered_slot(&listing).await?;
         Ok(listing)
+    }
+
+    /// Slots have random names: while the one that opened the repository is there, the
+    /// repository is the one that was remembered, and the password still holds.
+    async fn expect_remembered_slot(&self, listing: &MetaListing) -> Result<()> {
+        let Some(slot) = self.0.remembered_slot else { return Ok(()) };
+        if listing.objects.iter().any(|(name, _)| *name == slot) {
+            return Ok(());
+        }
+        self.cache().keep(|_| false).await;
+        if listing.objects.is_empty() {
+            let message = "there is no repository here any more";
+            return Err(Error::new(ErrorKind::NoRepository, message).on(self.target()));
+        }
+        let message = "the key that this machine remembers is not in the repository any more";
+        Err(Error::new(ErrorKind::Conflict, message)
+            .on(self.target())
+            .hint("the repository was replaced or the password changed; run the command again"))
     }
 
     /// Reads the commits of `sessions`; damaged ones are named, not fatal.
@@ -107,9 +131,9 @@ impl Repository {
     /// Reads one commit.
     pub(crate) async fn load_commit(&self, session: SessionId) -> Result<LoadedCommit> {
         let name = MetaName::Commit(session).to_string();
-        let bytes = self.target().get(&layout::key(&name)?, ByteRange::Full).await?;
-        self.open_commit(session, &bytes)
-            .map_err(|error| if error.object().is_some() { error } else { error.on(name) })
+        let open = |bytes: &Bytes| self.open_commit(session, bytes);
+        let read = self.cache().read(self.target(), &name, open).await;
+        read.map_err(|error| if error.object().is_some() { error } else { error.on(name) })
     }
 
     /// Opens a commit as stored.

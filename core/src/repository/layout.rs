@@ -2,13 +2,13 @@
 //!
 //! ```text
 //! repository                     descriptor and settings
-//! keys/<slot>                    key slots
+//! meta/keys/<slot>               key slots
 //! meta/sessions/<session>        a writer is at work
 //! meta/snapshots/<session>       its commit
 //! meta/index/<session>/<n>       its index segments
 //! packs/<session>/<n>            its packs
 //! ```
-//! Sessions, commits and index segments lie under one prefix: one listing shows them all.
+//! Everything small lies under one prefix: one listing shows it all.
 
 use crate::{
     error::{Error, Result},
@@ -20,7 +20,7 @@ use crate::{
 /// Descriptor and settings.
 pub const DESCRIPTOR: &str = "repository";
 /// Folder of key slots.
-pub const SLOTS: &str = "keys";
+pub const SLOTS: &str = "meta/keys";
 /// Folder of everything small that changes.
 pub const META: &str = "meta";
 /// Folder of packs.
@@ -35,6 +35,8 @@ pub enum MetaName {
     Commit(SessionId),
     /// An index segment.
     Index(SessionId, u32),
+    /// A key slot.
+    Slot([u8; 16]),
 }
 
 impl MetaName {
@@ -42,6 +44,7 @@ impl MetaName {
     pub fn of(key: &ObjectKey) -> Option<Self> {
         let segments: Vec<&str> = key.segments().collect();
         match segments.as_slice() {
+            ["meta", "keys", slot] => parse_slot(slot).map(Self::Slot),
             ["meta", "sessions", id] => id.parse().ok().map(Self::Session),
             ["meta", "snapshots", id] => id.parse().ok().map(Self::Commit),
             ["meta", "index", id, counter] => {
@@ -58,6 +61,7 @@ impl std::fmt::Display for MetaName {
             Self::Session(id) => write!(f, "meta/sessions/{id}"),
             Self::Commit(id) => write!(f, "meta/snapshots/{id}"),
             Self::Index(id, counter) => write!(f, "meta/index/{id}/{counter}"),
+            Self::Slot(slot) => write!(f, "{SLOTS}/{}", hex(slot)),
         }
     }
 }
@@ -88,6 +92,19 @@ pub fn prefix(name: &str) -> Result<KeyPrefix> {
     KeyPrefix::parse(name).map_err(|error| Error::internal("a bad prefix").because(error))
 }
 
+/// 32 hex digits in lower case: every slot has one name.
+fn parse_slot(text: &str) -> Option<[u8; 16]> {
+    let mut slot = [0; 16];
+    for (at, byte) in slot.iter_mut().enumerate() {
+        *byte = u8::from_str_radix(text.get(2 * at..2 * at + 2)?, 16).ok()?;
+    }
+    (hex(&slot) == text).then_some(slot)
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
 /// Decimal without leading zeros: every number has one name.
 fn parse_counter(text: &str) -> Option<u32> {
     let counter: u32 = text.parse().ok()?;
@@ -101,9 +118,12 @@ mod tests {
     #[test]
     fn names_have_one_form() {
         let session = SessionId([7; 16]);
-        for name in
-            [MetaName::Session(session), MetaName::Commit(session), MetaName::Index(session, 12)]
-        {
+        for name in [
+            MetaName::Session(session),
+            MetaName::Commit(session),
+            MetaName::Index(session, 12),
+            MetaName::Slot([0xa7; 16]),
+        ] {
             assert_eq!(MetaName::of(&key(&name.to_string()).unwrap()), Some(name));
         }
         let pack = PackId { session, counter: 40 };

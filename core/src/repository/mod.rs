@@ -6,6 +6,7 @@
 pub mod layout;
 pub mod packs;
 
+mod cache;
 mod commits;
 mod credential;
 mod open;
@@ -15,8 +16,10 @@ mod table;
 
 use std::{fmt, sync::Arc};
 
-pub(crate) use self::commits::{CommitList, LoadedCommit, MetaListing};
-use self::packs::PackReader;
+pub(crate) use self::{
+    cache::{Cache, directory_name, pack_of_copy, segment_name},
+    commits::{CommitList, LoadedCommit, MetaListing},
+};
 pub use self::{
     credential::Credential,
     open::InitOptions,
@@ -24,6 +27,7 @@ pub use self::{
     snapshot::{Snapshot, SnapshotKind, SnapshotList},
     table::{LoadedPage, Table, pieces_in, pieces_of},
 };
+use self::{layout::MetaName, packs::PackReader};
 use crate::{
     crypto::KeyRing,
     format::{descriptor::Settings, page::TableRoot},
@@ -31,6 +35,23 @@ use crate::{
     runtime::Runtime,
     target::SharedTarget,
 };
+
+/// Where a repository is, and where copies of its small objects are kept.
+///
+/// A cache belongs to one place of one repository, and its user alone may read it.
+#[derive(Debug, Clone)]
+pub struct Storage {
+    /// The repository's objects.
+    pub target: SharedTarget,
+    /// Copies; usually a folder of this machine. Everything works without.
+    pub cache: Option<SharedTarget>,
+}
+
+impl From<SharedTarget> for Storage {
+    fn from(target: SharedTarget) -> Self {
+        Self { target, cache: None }
+    }
+}
 
 /// An open repository; cheap to clone, usable from many tasks.
 #[derive(Clone)]
@@ -42,12 +63,38 @@ struct Inner {
     keys: KeyRing,
     settings: Settings,
     packs: Arc<PackReader>,
+    cache: Cache,
+    /// The key slot that opened it, if only the copy in the cache was looked at.
+    remembered_slot: Option<MetaName>,
+}
+
+impl Inner {
+    fn into_repository(self) -> Repository {
+        Repository(Arc::new(self))
+    }
 }
 
 impl Repository {
-    fn new(target: SharedTarget, runtime: Runtime, keys: KeyRing, settings: Settings) -> Self {
-        let packs = Arc::new(PackReader::new(target.clone(), keys.clone()));
-        Self(Arc::new(Inner { target, runtime, keys, settings, packs }))
+    /// The same repository as it is stored, without looking at copies.
+    pub(crate) fn without_cache(&self) -> Self {
+        let inner = &*self.0;
+        let cache = Cache::default();
+        let packs = PackReader::new(inner.target.clone(), inner.keys.clone(), cache.clone());
+        Inner {
+            target: inner.target.clone(),
+            runtime: inner.runtime.clone(),
+            keys: inner.keys.clone(),
+            settings: inner.settings.clone(),
+            packs: Arc::new(packs),
+            cache,
+            remembered_slot: inner.remembered_slot,
+        }
+        .into_repository()
+    }
+
+    /// Copies of its objects.
+    pub(crate) fn cache(&self) -> &Cache {
+        &self.0.cache
     }
 
     /// Which repository this is.

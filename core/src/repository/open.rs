@@ -1,10 +1,16 @@
 //! Creating and opening.
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 use futures::TryStreamExt;
 use zeroize::Zeroizing;
 
-use super::{Credential, Repository, layout};
+use super::{
+    Cache, Credential, Inner, Repository, Storage,
+    layout::{self, MetaName},
+    packs::PackReader,
+};
 use crate::{
     crypto::{KdfCost, KeyRing, MasterKey},
     error::{Error, ErrorKind, Result},
@@ -14,7 +20,10 @@ use crate::{
     },
     id::RepositoryId,
     runtime::{Runtime, Timestamp, random},
-    target::{ByteRange, ObjectMeta, Payload, PutMode, SharedTarget, TargetErrorKind},
+    target::{
+        ByteRange, ObjectKey, ObjectMeta, Payload, PutMode, SharedTarget, TargetErrorKind,
+        TargetExt,
+    },
 };
 
 /// How a new repository is made.
@@ -37,13 +46,13 @@ impl Repository {
     /// is shown once and never stored.
     ///
     /// Key slots are written first and the descriptor last, by one create: an interrupted `init`
-    /// leaves nothing that looks like a repository, and of two at once one wins.
+    /// leaves nothing that looks like a repository, and of two at once one wins. Three requests.
     ///
     /// # Errors
     /// `AlreadyExists` if there is one, `Invalid` for an empty password or settings out of
     /// bounds, and what the target reports.
     pub async fn init(
-        target: SharedTarget,
+        storage: impl Into<Storage>,
         runtime: Runtime,
         password: &Zeroizing<Vec<u8>>,
         options: &InitOptions,
@@ -52,35 +61,42 @@ impl Repository {
             return Err(Error::new(ErrorKind::Invalid, "the password is empty"));
         }
         options.kdf.check()?;
-        let descriptor_key = layout::key(layout::DESCRIPTOR)?;
-        match target.head(&descriptor_key).await {
-            Ok(_) => return Err(exists(&target)),
-            Err(error) if error.kind() == TargetErrorKind::NotFound => {}
-            Err(error) => return Err(error.into()),
-        }
+        let Storage { target, cache } = storage.into();
+        let cache = Cache::new(cache);
         let randomness = &*runtime.randomness;
         let repository = RepositoryId(random(randomness));
         let masters = vec![(0, MasterKey::generate(randomness))];
         let recovery = RecoveryKey::generate(randomness);
         let secrets = [SlotSecret::Password(password), SlotSecret::Recovery(&recovery)];
+        let mut slots = Vec::new();
         for secret in &secrets {
             let sealed = slot::seal(repository, secret, &options.kdf, &masters, randomness)?;
-            let name = format!("{}/{}", layout::SLOTS, slot_name(randomness));
-            let payload = Payload::from(Bytes::from(sealed));
-            target.put(&layout::key(&name)?, payload, PutMode::Create).await?;
+            let name = MetaName::Slot(random(randomness));
+            let sealed = Bytes::from(sealed);
+            let payload = Payload::from(sealed.clone());
+            target.put(&layout::key(&name.to_string())?, payload, PutMode::Create).await?;
+            slots.push((name, sealed));
         }
         let keys = KeyRing::new(repository, masters)?;
         let settings = Settings { created: runtime.clock.now(), ..options.settings.clone() };
-        let sealed = descriptor::seal(&keys, &settings, randomness)?;
-        let payload = Payload::from(Bytes::from(sealed));
-        match target.put(&descriptor_key, payload, PutMode::Create).await {
+        let sealed = Bytes::from(descriptor::seal(&keys, &settings, randomness)?);
+        let payload = Payload::from(sealed.clone());
+        match target.put(&layout::key(layout::DESCRIPTOR)?, payload, PutMode::Create).await {
             Ok(()) => {}
             Err(error) if error.kind() == TargetErrorKind::AlreadyExists => {
+                withdraw(&target, &slots).await;
                 return Err(exists(&target));
             }
             Err(error) => return Err(error.into()),
         }
-        Ok((Self::new(target, runtime, keys, settings), recovery))
+        cache.keep(|_| false).await;
+        if let Some((name, slot)) = slots.first() {
+            remember(&cache, &sealed, *name, slot).await;
+        }
+        Ok((
+            assemble(target, runtime, cache, Opened { keys, settings, remembered: None }),
+            recovery,
+        ))
     }
 
     /// Opens the repository at `target`.
@@ -88,25 +104,100 @@ impl Repository {
     /// # Errors
     /// `NoRepository`, `WrongKey`, `Unsupported` (newer format), `Damaged`, or the target's.
     pub async fn open(
-        target: SharedTarget,
+        storage: impl Into<Storage>,
         runtime: Runtime,
         credential: &Credential,
     ) -> Result<Self> {
-        let descriptor_key = layout::key(layout::DESCRIPTOR)?;
-        let sealed = match target.get(&descriptor_key, ByteRange::Full).await {
+        let Storage { target, cache } = storage.into();
+        let cache = Cache::new(cache);
+        if let Some(opened) = open_remembered(&cache, credential).await {
+            return Ok(assemble(target, runtime, cache, opened));
+        }
+        let sealed = match target.get(&layout::key(layout::DESCRIPTOR)?, ByteRange::Full).await {
             Ok(sealed) => sealed,
             Err(error) if error.kind() == TargetErrorKind::NotFound => {
-                return Err(Error::new(ErrorKind::NoRepository, "there is no repository here")
-                    .on(&target)
-                    .hint("`strongroom init` makes one"));
+                return Err(no_repository(&target));
             }
             Err(error) => return Err(error.into()),
         };
         let head = descriptor::decode_head(&sealed)?;
-        let masters = unlock(&target, head.repository, credential).await?;
+        let (masters, name, slot) = unlock(&target, head.repository, credential).await?;
         let keys = KeyRing::new(head.repository, masters)?;
         let settings = descriptor::open_settings(&keys, &sealed)?;
-        Ok(Self::new(target, runtime, keys, settings))
+        // copies of another repository that was here before are worth nothing
+        let is_known = cache.get(layout::DESCRIPTOR).await.is_some_and(|copy| copy == sealed);
+        if !is_known {
+            cache.keep(|_| false).await;
+        }
+        if let Some(name) = name {
+            remember(&cache, &sealed, name, &slot).await;
+        }
+        Ok(assemble(target, runtime, cache, Opened { keys, settings, remembered: None }))
+    }
+}
+
+/// What opening found out.
+struct Opened {
+    keys: KeyRing,
+    settings: Settings,
+    remembered: Option<MetaName>,
+}
+
+fn assemble(target: SharedTarget, runtime: Runtime, cache: Cache, opened: Opened) -> Repository {
+    let Opened { keys, settings, remembered } = opened;
+    let packs = Arc::new(PackReader::new(target.clone(), keys.clone(), cache.clone()));
+    Inner { target, runtime, keys, settings, packs, cache, remembered_slot: remembered }
+        .into_repository()
+}
+
+/// Keeps what opens the repository. Every other slot is forgotten: it may be removed some day.
+async fn remember(cache: &Cache, descriptor: &Bytes, name: MetaName, slot: &Bytes) {
+    cache.put(layout::DESCRIPTOR, descriptor.clone()).await;
+    cache.put(&name.to_string(), slot.clone()).await;
+}
+
+/// Opens with what was kept, without a request. The first listing tells whether the slot is
+/// still there: see [`Repository::list_meta`].
+async fn open_remembered(cache: &Cache, credential: &Credential) -> Option<Opened> {
+    let sealed = cache.get(layout::DESCRIPTOR).await?;
+    let head = descriptor::decode_head(&sealed).ok()?;
+    let secret = secret_of(credential);
+    for key in cache.names(&layout::prefix(layout::SLOTS).ok()?).await {
+        let Some(name @ MetaName::Slot(_)) = MetaName::of(&key) else { continue };
+        let Some(slot) = cache.get(key.as_str()).await else { continue };
+        let is_fitting = slot::inspect(&slot)
+            .is_ok_and(|info| info.repository == head.repository && info.kind == secret.kind());
+        if !is_fitting {
+            continue;
+        }
+        let Ok(masters) = slot::open(head.repository, &secret, &slot) else { continue };
+        let keys = KeyRing::new(head.repository, masters).ok()?;
+        let settings = descriptor::open_settings(&keys, &sealed).ok()?;
+        return Some(Opened { keys, settings, remembered: Some(name) });
+    }
+    None
+}
+
+/// Removes the slots of an `init` that found a repository.
+async fn withdraw(target: &SharedTarget, slots: &[(MetaName, Bytes)]) {
+    let keys: Vec<ObjectKey> =
+        slots.iter().filter_map(|(name, _)| layout::key(&name.to_string()).ok()).collect();
+    let count = keys.len();
+    if let Err(error) = target.delete_many(keys, count).await {
+        tracing::warn!(%error, "key slots of the init that was refused stay");
+    }
+}
+
+fn no_repository(target: &SharedTarget) -> Error {
+    Error::new(ErrorKind::NoRepository, "there is no repository here")
+        .on(target)
+        .hint("`strongroom init` makes one")
+}
+
+fn secret_of(credential: &Credential) -> SlotSecret<'_> {
+    match credential {
+        Credential::Password(password) => SlotSecret::Password(password),
+        Credential::RecoveryKey(key) => SlotSecret::Recovery(key),
     }
 }
 
@@ -117,14 +208,11 @@ async fn unlock(
     target: &SharedTarget,
     repository: RepositoryId,
     credential: &Credential,
-) -> Result<Masters> {
+) -> Result<(Masters, Option<MetaName>, Bytes)> {
     let prefix = layout::prefix(layout::SLOTS)?;
     let mut objects: Vec<ObjectMeta> = target.list(&prefix).try_collect().await?;
     objects.sort_by(|a, b| a.key.cmp(&b.key));
-    let secret = match credential {
-        Credential::Password(password) => SlotSecret::Password(password),
-        Credential::RecoveryKey(key) => SlotSecret::Recovery(key),
-    };
+    let secret = secret_of(credential);
     let mut damaged = None;
     let mut fitting = 0;
     for object in &objects {
@@ -140,7 +228,7 @@ async fn unlock(
             }
         }
         match slot::open(repository, &secret, &slot) {
-            Ok(masters) => return Ok(masters),
+            Ok(masters) => return Ok((masters, MetaName::of(&object.key), slot)),
             Err(error) if error.kind() == ErrorKind::WrongKey => {}
             Err(error) => return Err(error.on(&object.key)),
         }
@@ -163,8 +251,4 @@ fn refused(kind: SlotKind, fitting: usize) -> Error {
 
 fn exists(target: &SharedTarget) -> Error {
     Error::new(ErrorKind::AlreadyExists, "there is a repository already").on(target)
-}
-
-fn slot_name(randomness: &dyn crate::runtime::Randomness) -> String {
-    random::<16>(randomness).iter().map(|byte| format!("{byte:02x}")).collect()
 }

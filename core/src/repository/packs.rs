@@ -9,7 +9,10 @@ use std::{
 use bytes::Bytes;
 use tokio::sync::OnceCell;
 
-use super::layout;
+use super::{
+    cache::{Cache, directory_name, segment_name},
+    layout,
+};
 use crate::{
     compress::Decompressor,
     crypto::KeyRing,
@@ -139,6 +142,7 @@ impl PackDirectory {
 pub struct PackReader {
     target: SharedTarget,
     keys: KeyRing,
+    cache: Cache,
     directories: Recent<PackRef, Arc<PackDirectory>>,
     segments: Recent<(PackId, u32), Bytes>,
 }
@@ -172,9 +176,9 @@ impl<K: PartialEq, V: Clone> Recent<K, V> {
 }
 
 impl PackReader {
-    pub(crate) fn new(target: SharedTarget, keys: KeyRing) -> Self {
+    pub(crate) fn new(target: SharedTarget, keys: KeyRing, cache: Cache) -> Self {
         let directories = Recent::new(DIRECTORIES_MAX);
-        Self { target, keys, directories, segments: Recent::new(SEGMENTS_MAX) }
+        Self { target, keys, cache, directories, segments: Recent::new(SEGMENTS_MAX) }
     }
 
     /// The directory of a pack, from memory or by one ranged read (two if it is long).
@@ -182,8 +186,36 @@ impl PackReader {
     /// # Errors
     /// `Damaged` if the pack is missing, altered, or not the one that the reference means.
     pub async fn directory(&self, pack: &PackRef) -> Result<Arc<PackDirectory>> {
-        let fetch = async { Ok(Arc::new(self.read_directory(pack.id, Some(pack)).await?)) };
+        self.directory_through(pack, &Cache::default()).await
+    }
+
+    /// Also from `cache`; what is read is kept there.
+    async fn directory_through(&self, pack: &PackRef, cache: &Cache) -> Result<Arc<PackDirectory>> {
+        let fetch = async {
+            if let Some(copy) = self.cached_directory(pack).await {
+                return Ok(Arc::new(copy));
+            }
+            let (directory, head) = self.fetch_directory(pack.id, Some(pack)).await?;
+            keep_directory(cache, &directory, &head).await;
+            Ok(Arc::new(directory))
+        };
         self.directories.get_or_fetch(*pack, fetch).await
+    }
+
+    /// The directory from the cache, where packs with tables have theirs.
+    async fn cached_directory(&self, pack: &PackRef) -> Option<PackDirectory> {
+        let name = directory_name(pack.id);
+        let head = self.cache.get(&name).await?;
+        match PackOpener::from_head(&self.keys, pack.id, &head) {
+            Ok(PackHead::Opened { opener, directory }) => {
+                let found = PackRef { id: pack.id, epoch: opener.epoch(), salt: *opener.salt() };
+                (found == *pack).then(|| PackDirectory::new(found, opener, directory))
+            }
+            _ => {
+                self.cache.remove(&name).await;
+                None
+            }
+        }
     }
 
     /// Reads the directory of a pack that only its name is known of.
@@ -192,6 +224,15 @@ impl PackReader {
         id: PackId,
         expected: Option<&PackRef>,
     ) -> Result<PackDirectory> {
+        Ok(self.fetch_directory(id, expected).await?.0)
+    }
+
+    /// The directory, and the beginning of the pack that it stands in.
+    async fn fetch_directory(
+        &self,
+        id: PackId,
+        expected: Option<&PackRef>,
+    ) -> Result<(PackDirectory, Bytes)> {
         let key = layout::pack_key(id)?;
         let mut length = DIRECTORY_READ_BYTES;
         loop {
@@ -203,7 +244,7 @@ impl PackReader {
                         let why = "is another pack than the one referred to";
                         return Err(Error::damaged(key, why));
                     }
-                    return Ok(PackDirectory::new(pack, opener, directory));
+                    return Ok((PackDirectory::new(pack, opener, directory), head));
                 }
                 PackHead::NeedsMore { bytes } if bytes <= length => {
                     return Err(Error::damaged(key, "is shorter than its directory"));
@@ -245,22 +286,67 @@ impl PackReader {
     /// `Damaged` if it is missing or altered.
     pub async fn chunk(&self, chunk: &ChunkRef) -> Result<Bytes> {
         let directory = self.directory(&chunk.pack).await?;
+        let fetch = async {
+            let sealed = self.sealed_segment(&directory, chunk.segment).await?;
+            open_segment(&directory, chunk.segment, sealed)
+        };
+        self.chunk_of(chunk, &directory, fetch).await
+    }
+
+    /// A page, node or list: like [`Self::chunk`], and its segment is kept in the cache.
+    ///
+    /// # Errors
+    /// `Damaged` if it is missing or altered.
+    pub async fn table_chunk(&self, chunk: &ChunkRef) -> Result<Bytes> {
+        let directory = self.directory_through(&chunk.pack, &self.cache).await?;
+        let name = segment_name(chunk.pack.id, chunk.segment);
+        let fetch = async {
+            if let Some(copy) = self.cache.get(&name).await {
+                match open_segment(&directory, chunk.segment, copy) {
+                    Ok(plain) => return Ok(plain),
+                    Err(error) => {
+                        tracing::warn!(%error, "the cached copy is damaged");
+                        self.cache.remove(&name).await;
+                    }
+                }
+            }
+            let sealed = self.sealed_segment(&directory, chunk.segment).await?;
+            let plain = open_segment(&directory, chunk.segment, sealed.clone())?;
+            self.cache.put(&name, sealed).await;
+            Ok(plain)
+        };
+        self.chunk_of(chunk, &directory, fetch).await
+    }
+
+    async fn chunk_of(
+        &self,
+        chunk: &ChunkRef,
+        directory: &PackDirectory,
+        fetch: impl Future<Output = Result<Bytes>>,
+    ) -> Result<Bytes> {
         let range = directory.chunk_range(chunk.segment, &chunk.id)?;
-        let plain = self.segment(&directory, chunk.segment).await?;
+        let plain = self.segments.get_or_fetch((chunk.pack.id, chunk.segment), fetch).await?;
         let bytes = plain.slice(range);
         check_chunk(&self.keys, chunk, &bytes)?;
         Ok(bytes)
     }
+}
 
-    async fn segment(&self, directory: &PackDirectory, segment: u32) -> Result<Bytes> {
-        let fetch = async {
-            let mut sealed = Vec::from(self.sealed_segment(directory, segment).await?);
-            let mut plain = Vec::new();
-            directory.open_segment(segment, &mut sealed, &mut Decompressor::new()?, &mut plain)?;
-            Ok(Bytes::from(plain))
-        };
-        self.segments.get_or_fetch((directory.pack.id, segment), fetch).await
+/// Keeps the sealed directory, which is where `head` begins.
+async fn keep_directory(cache: &Cache, directory: &PackDirectory, head: &Bytes) {
+    let end = directory.offsets.first().copied().unwrap_or_default();
+    if let Ok(end) = usize::try_from(end)
+        && end <= head.len()
+    {
+        cache.put(&directory_name(directory.pack.id), head.slice(..end)).await;
     }
+}
+
+fn open_segment(directory: &PackDirectory, segment: u32, sealed: Bytes) -> Result<Bytes> {
+    let mut plain = Vec::new();
+    let mut sealed = Vec::from(sealed);
+    directory.open_segment(segment, &mut sealed, &mut Decompressor::new()?, &mut plain)?;
+    Ok(Bytes::from(plain))
 }
 
 /// Checks plaintext against the id and length of its reference.

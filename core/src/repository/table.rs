@@ -159,7 +159,7 @@ impl RowWalk {
 }
 
 async fn load_node(packs: &PackReader, chunk: &ChunkRef, level: u8) -> Result<Node> {
-    let bytes = packs.chunk(chunk).await?;
+    let bytes = packs.table_chunk(chunk).await?;
     let node = Node::decode(&bytes).map_err(|error| name(error, chunk))?;
     if node.level == level {
         Ok(node)
@@ -169,7 +169,7 @@ async fn load_node(packs: &PackReader, chunk: &ChunkRef, level: u8) -> Result<No
 }
 
 async fn fetch_page(packs: &PackReader, chunk: &ChunkRef) -> Result<Page> {
-    let bytes = packs.chunk(chunk).await?;
+    let bytes = packs.table_chunk(chunk).await?;
     Page::decode(&bytes).map_err(|error| name(error, chunk))
 }
 
@@ -208,6 +208,6 @@ pub async fn pieces_of(packs: &PackReader, entry: &Entry) -> Result<Vec<Piece>> 
 /// # Errors
 /// `Damaged` if it is missing or altered.
 pub async fn pieces_in(packs: &PackReader, list: &ChunkRef) -> Result<Vec<Piece>> {
-    let bytes = packs.chunk(list).await?;
+    let bytes = packs.table_chunk(list).await?;
     Ok(PieceList::decode(&bytes).map_err(|error| name(error, list))?.pieces)
 }

@@ -56,8 +56,8 @@ impl Inventory {
             Some(MetaName::Session(id)) => drop(self.sessions.insert(id, object)),
             Some(MetaName::Commit(id)) => drop(self.commits.insert(id, object)),
             Some(MetaName::Index(id, n)) => drop(self.indexes.insert((id, n), object)),
+            Some(MetaName::Slot(_)) => drop(self.slots.insert(object.key.clone(), object)),
             None if object.key.as_str() == layout::DESCRIPTOR => self.descriptor = Some(object),
-            None if is_slot(&object.key) => drop(self.slots.insert(object.key.clone(), object)),
             None => {
                 self.junk_count += 1;
                 if self.junk.len() < JUNK_LISTED_MAX {
@@ -72,9 +72,4 @@ impl Inventory {
         let packs = self.packs.keys().map(|pack| pack.session);
         packs.chain(self.indexes.keys().map(|(session, _)| *session))
     }
-}
-
-fn is_slot(key: &ObjectKey) -> bool {
-    let mut segments = key.segments();
-    segments.next() == Some(layout::SLOTS) && segments.count() == 1
 }

@@ -34,7 +34,7 @@ use crate::{
     error::{Error, ErrorKind, Result},
     id::{PackId, SessionId},
     monitor::{Monitor, Phase, Problem, Progress},
-    repository::{CommitList, Repository, Snapshot, SnapshotList, packs::PackReader},
+    repository::{Cache, CommitList, Repository, Snapshot, SnapshotList, packs::PackReader},
     restore::RestoreReport,
     source::Sink,
     target::{BackupTarget, ByteRange, ObjectMeta, SharedTarget, layers::MetricsLayer},
@@ -114,6 +114,7 @@ pub async fn verify(
     options: &VerifyOptions,
     monitor: Arc<dyn Monitor>,
 ) -> Result<VerifyReport> {
+    let repository = &repository.without_cache();
     if let ReadData::Percent(percent) = options.read_data
         && !(percent > 0.0 && percent < 100.0)
     {
@@ -160,7 +161,8 @@ impl<'a> Run<'a> {
     ) -> Result<Self> {
         let metrics = Arc::new(MetricsLayer::new(repository.target().clone()));
         let target: SharedTarget = metrics.clone();
-        let packs = Arc::new(PackReader::new(target.clone(), repository.keys().clone()));
+        let packs =
+            Arc::new(PackReader::new(target.clone(), repository.keys().clone(), Cache::default()));
         let inventory = Inventory::list(&*target).await?;
         Ok(Self {
             repository,
