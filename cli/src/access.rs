@@ -17,8 +17,9 @@ use strongroom_core::{
     repository::{Credential, InitOptions, Repository, Storage},
     runtime::Runtime,
     target::{
-        SharedTarget, TargetErrorKind,
+        KeyPrefix, SharedTarget, TargetErrorKind,
         layers::{ConcurrencyLimitLayer, MetricsLayer, RetryConfig, RetryLayer, TargetMetrics},
+        probe::{ProbeOptions, probe},
     },
 };
 
@@ -130,7 +131,7 @@ impl Context {
     async fn open_existing(&self) -> Result<Opened> {
         let doing = || "cannot open the repository".to_owned();
         let target = self.target(OpenMode::Existing).await.doing(doing)?;
-        let metrics = self.layers(target).await.doing(doing)?;
+        let metrics = layers(target, &self.runtime).await.doing(doing)?;
         let credential = &self.access.credential;
         let storage = self.storage(&metrics).await;
         let repository =
@@ -142,7 +143,8 @@ impl Context {
         let doing = || "cannot make a repository".to_owned();
         let password = self.access.password()?;
         let target = self.target(OpenMode::Create).await.doing(doing)?;
-        let metrics = self.layers(target).await.doing(doing)?;
+        let metrics = layers(target, &self.runtime).await.doing(doing)?;
+        self.probe(&metrics).await.doing(doing)?;
         let storage = self.storage(&metrics).await;
         let runtime = self.runtime.clone();
         let (repository, key) =
@@ -167,6 +169,25 @@ impl Context {
         })
     }
 
+    /// Warns of a storage that cannot decide who was first. A folder of this machine can.
+    async fn probe(&self, target: &Arc<MetricsLayer>) -> Result<()> {
+        if self.access.local_folder().is_some() {
+            return Ok(());
+        }
+        let shared: SharedTarget = target.clone();
+        let options = ProbeOptions::cheap();
+        let found = probe(&shared, &self.runtime, &KeyPrefix::all(), &options).await;
+        let found = found.map_err(Error::from)?;
+        if !found.is_safe() {
+            let why = match found.lists_at_once {
+                true => found.create.to_string(),
+                false => "a listing does not show at once what was written".to_owned(),
+            };
+            self.console.warn(&format!("this storage is not safe for prune: {why}"));
+        }
+        Ok(())
+    }
+
     /// The target with its cache; a folder of this machine needs none.
     async fn storage(&self, target: &Arc<MetricsLayer>) -> Storage {
         let cache = match (&self.access.cache_dir, self.access.local_folder()) {
@@ -175,13 +196,13 @@ impl Context {
         };
         Storage { target: target.clone(), cache }
     }
+}
 
-    /// Metrics outermost, so that a retried call counts once; the limit inside of the retry, so
-    /// that nobody waits for the storage while holding a place.
-    async fn layers(&self, target: SharedTarget) -> Result<Arc<MetricsLayer>> {
-        let capabilities = target.capabilities().await.map_err(Error::from)?;
-        let limited = Arc::new(ConcurrencyLimitLayer::new(target, capabilities.concurrency.max(1)));
-        let retried = RetryLayer::new(limited, RetryConfig::default(), self.runtime.clone());
-        Ok(Arc::new(MetricsLayer::new(Arc::new(retried))))
-    }
+/// The layers that every target gets. Metrics outermost, so that a retried call counts once; the
+/// limit inside of the retry, so that nobody waits for the storage while holding a place.
+pub async fn layers(target: SharedTarget, runtime: &Runtime) -> Result<Arc<MetricsLayer>> {
+    let capabilities = target.capabilities().await.map_err(Error::from)?;
+    let limited = Arc::new(ConcurrencyLimitLayer::new(target, capabilities.concurrency.max(1)));
+    let retried = RetryLayer::new(limited, RetryConfig::default(), runtime.clone());
+    Ok(Arc::new(MetricsLayer::new(Arc::new(retried))))
 }

@@ -4,6 +4,10 @@
 //! into its sealing, so an object that was swapped, renamed, truncated or extended is refused.
 //! Knows nothing of chunks, packs, snapshots or passwords.
 
+mod file;
+
+pub use self::file::{get_sealed_file, put_sealed_file};
+
 use std::{
     fmt,
     pin::Pin,

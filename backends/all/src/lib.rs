@@ -1,7 +1,7 @@
 //! From a target URL to a strongroom target, by feature.
 //!
 //! The only crate that knows all backends; knows nothing of what a target is used for, and adds
-//! no layer.
+//! no layer. Which scheme leads where stands in `url.rs`, how a backend is made in `construct.rs`.
 //!
 //! ```
 //! use strongroom_backends::{OpenMode, OpenOptions, open};
@@ -17,15 +17,15 @@
 //! # }
 //! ```
 
+mod construct;
 mod url;
 
 use std::ffi::OsStr;
-#[cfg(feature = "local")]
-use std::sync::Arc;
 
 use strongroom_core::target::{SharedTarget, TargetResult};
 
-pub use self::url::TargetUrl;
+use self::url::Backend;
+pub use self::url::{RemoteUrl, TargetUrl};
 
 /// Whether the place of a target must be there already.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -49,27 +49,25 @@ pub struct OpenOptions {
 /// # Errors
 /// Those of [`TargetUrl::parse`], and what the backend gives.
 pub async fn open(url: impl AsRef<OsStr>, options: &OpenOptions) -> TargetResult<SharedTarget> {
-    let url = TargetUrl::parse(url)?;
-    open_parsed(url, options).await
+    open_parsed(&TargetUrl::parse(url)?, options).await
 }
 
-#[cfg(feature = "local")]
-async fn open_parsed(url: TargetUrl, options: &OpenOptions) -> TargetResult<SharedTarget> {
-    use strongroom_local::LocalTarget;
+/// Opens the target that `url` names.
+///
+/// # Errors
+/// What the backend gives.
+pub async fn open_parsed(url: &TargetUrl, options: &OpenOptions) -> TargetResult<SharedTarget> {
     match url {
-        TargetUrl::Local(path) => Ok(Arc::new(match options.mode {
-            OpenMode::Existing => LocalTarget::open(path).await?,
-            OpenMode::Create => LocalTarget::create(path).await?,
-        })),
+        TargetUrl::Local(path) => construct::local(path, options.mode).await,
+        TargetUrl::Remote(url) => match url.backend() {
+            Some(Backend::S3) => construct::s3(url, options.mode).await,
+            Some(Backend::Azure) => construct::azure(url, options.mode).await,
+            Some(Backend::Smb) => construct::smb(url, options.mode).await,
+            Some(Backend::ObjectStore) => construct::object_store(url, options.mode).await,
+            Some(Backend::Opendal) => construct::opendal(url, options.mode).await,
+            Some(Backend::Local) | None => Err(construct::not_built(url.scheme())),
+        },
     }
-}
-
-#[cfg(not(feature = "local"))]
-async fn open_parsed(url: TargetUrl, _: &OpenOptions) -> TargetResult<SharedTarget> {
-    use strongroom_core::target::{Operation, TargetError, TargetErrorKind};
-    let TargetUrl::Local(path) = url;
-    let why = "folders are unsupported here: feature \"local\" is not built in";
-    Err(TargetError::new(TargetErrorKind::Unsupported, Operation::Open, why).at(path.display()))
 }
 
 #[cfg(all(test, feature = "local"))]

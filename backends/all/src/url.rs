@@ -1,28 +1,87 @@
 //! What a target URL says: its scheme, and for a folder its path.
 //!
-//! Knows the schemes by name only; what the rest of a URL means is its backend's business.
+//! Knows the schemes by name only ([`SCHEMES`] is the list); what the rest of a URL means is its
+//! backend's business.
 
 use std::{
     ffi::{OsStr, OsString},
     os::unix::ffi::{OsStrExt, OsStringExt},
-    path::PathBuf,
+    path::{Path, PathBuf},
 };
 
 use strongroom_core::target::{Operation, TargetError, TargetErrorKind, TargetResult};
 
-/// Schemes of backends that this release does not have, and the feature that each belongs to.
-const KNOWN_SCHEMES: &[(&str, &str)] = &[
-    ("smb", "smb"),
-    ("s3", "s3"),
-    ("az", "azure"),
-    ("sftp", "opendal"),
-    ("webdav", "opendal"),
-    ("webdavs", "opendal"),
-    ("b2", "opendal"),
-    ("ftp", "opendal"),
-    ("ftps", "opendal"),
-    ("gs", "object-store"),
+/// Every scheme: the backend behind it, the feature that builds it in, and whether it is.
+#[rustfmt::skip]
+pub(crate) const SCHEMES: &[Scheme] = &[
+    Scheme::new("file",     Backend::Local,       "local",    cfg!(feature = "local")),
+    Scheme::new("s3",       Backend::S3,          "s3",       cfg!(feature = "s3")),
+    Scheme::new("az",       Backend::Azure,       "azure",    cfg!(feature = "azure")),
+    Scheme::new("smb",      Backend::Smb,         "smb",      cfg!(feature = "smb")),
+    Scheme::new("gs",       Backend::ObjectStore, "gs",       cfg!(feature = "gs")),
+    Scheme::new("sftp",     Backend::Opendal,     "sftp",     cfg!(feature = "sftp")),
+    Scheme::new("webdav",   Backend::Opendal,     "webdav",   cfg!(feature = "webdav")),
+    Scheme::new("webdavs",  Backend::Opendal,     "webdav",   cfg!(feature = "webdav")),
+    Scheme::new("ftp",      Backend::Opendal,     "ftp",      cfg!(feature = "ftp")),
+    Scheme::new("ftps",     Backend::Opendal,     "ftp",      cfg!(feature = "ftp")),
+    Scheme::new("b2",       Backend::Opendal,     "b2",       cfg!(feature = "b2")),
+    Scheme::new("swift",    Backend::Opendal,     "swift",    cfg!(feature = "swift")),
+    Scheme::new("azfile",   Backend::Opendal,     "azfile",   cfg!(feature = "azfile")),
+    Scheme::new("gdrive",   Backend::Opendal,     "gdrive",   cfg!(feature = "gdrive")),
+    Scheme::new("dropbox",  Backend::Opendal,     "dropbox",  cfg!(feature = "dropbox")),
+    Scheme::new("onedrive", Backend::Opendal,     "onedrive", cfg!(feature = "onedrive")),
+    // for every other service of OpenDAL that was compiled in: `opendal+memory://`
+    Scheme::new(ANY_OPENDAL, Backend::Opendal,    "opendal",  cfg!(feature = "opendal")),
 ];
+
+/// What the scheme of any other OpenDAL service begins with.
+const ANY_OPENDAL: &str = "opendal+";
+
+/// The crate behind a scheme.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Backend {
+    Local,
+    S3,
+    Azure,
+    Smb,
+    ObjectStore,
+    Opendal,
+}
+
+/// A row of [`SCHEMES`].
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Scheme {
+    name: &'static str,
+    pub(crate) backend: Backend,
+    feature: &'static str,
+    is_built: bool,
+}
+
+impl Scheme {
+    const fn new(
+        name: &'static str,
+        backend: Backend,
+        feature: &'static str,
+        is_built: bool,
+    ) -> Self {
+        Self { name, backend, feature, is_built }
+    }
+
+    fn find(scheme: &str) -> Option<&'static Self> {
+        let family = if scheme.starts_with(ANY_OPENDAL) { ANY_OPENDAL } else { scheme };
+        SCHEMES.iter().find(|known| known.name == family)
+    }
+
+    fn expect_built(&self, scheme: &str) -> TargetResult<()> {
+        if self.is_built {
+            return Ok(());
+        }
+        let feature = self.feature;
+        let why = format!("{scheme}:// is unsupported here: feature \"{feature}\" is not built in");
+        Err(TargetError::new(TargetErrorKind::Unsupported, Operation::Open, why)
+            .hint("use a program that was built with this feature"))
+    }
+}
 
 /// A place for a repository, as the user wrote it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -30,6 +89,31 @@ const KNOWN_SCHEMES: &[(&str, &str)] = &[
 pub enum TargetUrl {
     /// A folder: a bare path, or `file://`.
     Local(PathBuf),
+    /// Anything else, as the user wrote it: there is no secret in it.
+    Remote(RemoteUrl),
+}
+
+/// A URL that a backend will understand.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RemoteUrl {
+    scheme: String,
+    text: String,
+}
+
+impl RemoteUrl {
+    /// The scheme, in lower case.
+    pub fn scheme(&self) -> &str {
+        &self.scheme
+    }
+
+    /// The whole URL.
+    pub fn as_str(&self) -> &str {
+        &self.text
+    }
+
+    pub(crate) fn backend(&self) -> Option<Backend> {
+        Scheme::find(&self.scheme).map(|scheme| scheme.backend)
+    }
 }
 
 impl TargetUrl {
@@ -48,9 +132,47 @@ impl TargetUrl {
             return Ok(Self::Local(text.into()));
         };
         refuse_secrets(&scheme, rest)?;
-        match scheme.as_str() {
-            "file" => parse_file(rest).map(Self::Local),
-            _ => Err(not_here(&scheme)),
+        let Some(known) = Scheme::find(&scheme) else {
+            return Err(invalid(format!("unknown scheme \"{scheme}\""))
+                .hint("a folder is a bare path; one with \"://\" in its name begins with ./"));
+        };
+        known.expect_built(&scheme)?;
+        if known.backend == Backend::Local {
+            return parse_file(rest).map(Self::Local);
+        }
+        let rest = std::str::from_utf8(rest).map_err(|_| invalid("the URL is not UTF-8"))?;
+        let text = format!("{scheme}://{rest}");
+        Ok(Self::Remote(RemoteUrl { scheme, text }))
+    }
+
+    /// The place of a single object: the target that it lies in, and its name there, which is
+    /// the last part of the path. Settings of the URL stay with the target.
+    ///
+    /// # Errors
+    /// `Invalid` if there is no last part.
+    pub fn split_name(&self) -> TargetResult<(Self, String)> {
+        let none =
+            || invalid("the URL names no object").hint("write the object's name behind a slash");
+        match self {
+            Self::Local(path) => {
+                let name = path.file_name().and_then(OsStr::to_str).ok_or_else(none)?;
+                let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
+                let folder = folder.unwrap_or(Path::new("."));
+                Ok((Self::Local(folder.to_owned()), name.to_owned()))
+            }
+            Self::Remote(url) => {
+                let (place, settings) = match url.text.split_once('?') {
+                    Some((place, settings)) => (place, format!("?{settings}")),
+                    None => (url.text.as_str(), String::new()),
+                };
+                let authority = url.scheme.len() + "://".len();
+                let (folder, name) = place[authority..].rsplit_once('/').ok_or_else(none)?;
+                if name.is_empty() {
+                    return Err(none());
+                }
+                let text = format!("{}://{folder}{settings}", url.scheme);
+                Ok((Self::Remote(RemoteUrl { scheme: url.scheme.clone(), text }), name.to_owned()))
+            }
         }
     }
 }
@@ -69,7 +191,7 @@ fn split_scheme(text: &OsStr) -> Option<(String, &[u8])> {
 fn refuse_half_url(text: &OsStr) -> TargetResult<()> {
     let Some(text) = text.to_str() else { return Ok(()) };
     let Some((scheme, _)) = text.split_once(':') else { return Ok(()) };
-    if scheme == "file" || KNOWN_SCHEMES.iter().any(|(known, _)| *known == scheme) {
+    if Scheme::find(scheme).is_some() {
         let hint = format!("write {scheme}://... for a URL, or ./{scheme}:... for a folder");
         return Err(
             invalid(format!("half a URL: \"//\" is missing after \"{scheme}:\"")).hint(hint)
@@ -153,21 +275,6 @@ fn decode_percent(text: &[u8]) -> TargetResult<OsString> {
     Ok(OsString::from_vec(decoded))
 }
 
-fn not_here(scheme: &str) -> TargetError {
-    let known = KNOWN_SCHEMES.iter().find(|(known, _)| *known == scheme);
-    let feature = known.map(|(_, feature)| *feature);
-    match feature.or_else(|| scheme.starts_with("opendal+").then_some("opendal")) {
-        Some(feature) => {
-            let why =
-                format!("{scheme}:// is unsupported here: feature \"{feature}\" is not built in");
-            TargetError::new(TargetErrorKind::Unsupported, Operation::Open, why)
-                .hint("use a program that was built with this feature")
-        }
-        None => invalid(format!("unknown scheme \"{scheme}\""))
-            .hint("a folder is a bare path; one with \"://\" in its name begins with ./"),
-    }
-}
-
 fn invalid(why: impl Into<String>) -> TargetError {
     TargetError::new(TargetErrorKind::Invalid, Operation::Open, why)
 }
@@ -177,8 +284,10 @@ mod tests {
     use super::*;
 
     fn local(text: impl AsRef<OsStr>) -> PathBuf {
-        let TargetUrl::Local(path) = TargetUrl::parse(text).unwrap();
-        path
+        match TargetUrl::parse(text).unwrap() {
+            TargetUrl::Local(path) => path,
+            TargetUrl::Remote(url) => panic!("{}", url.as_str()),
+        }
     }
 
     #[test]
@@ -233,20 +342,53 @@ mod tests {
     }
 
     #[test]
-    fn backends_that_are_not_built_in_are_named() {
-        for (url, feature) in [
-            ("s3://bucket/prefix?region=eu-central-1&path-style=true", "\"s3\""),
-            ("az://container", "\"azure\""),
-            ("smb://user@host:445/share/path", "\"smb\""),
-            ("smb://host:445/share/a@b", "\"smb\""),
-            ("smb://[fe80::1]:445/share/a@b", "\"smb\""),
-            ("sftp://user@host/path", "\"opendal\""),
-            ("gs://bucket", "\"object-store\""),
-            ("opendal+dropbox://x", "\"opendal\""),
+    fn every_scheme_has_its_backend() {
+        for (url, backend) in [
+            ("s3://bucket/prefix?region=eu-central-1&path-style=true", Backend::S3),
+            ("az://container", Backend::Azure),
+            ("smb://user@host:445/share/path", Backend::Smb),
+            ("smb://host:445/share/a@b", Backend::Smb),
+            ("smb://[fe80::1]:445/share/a@b", Backend::Smb),
+            ("SFTP://user@host/path", Backend::Opendal),
+            ("gs://bucket", Backend::ObjectStore),
+            ("opendal+dropbox://x", Backend::Opendal),
         ] {
-            let error = TargetUrl::parse(url).unwrap_err();
-            assert_eq!(error.kind(), TargetErrorKind::Unsupported, "{url}");
-            assert!(error.to_string().contains(feature), "{error}");
+            let scheme = split_scheme(OsStr::new(url)).unwrap().0;
+            let row = Scheme::find(&scheme).unwrap();
+            assert_eq!(row.backend, backend, "{url}");
+            match TargetUrl::parse(url) {
+                Ok(TargetUrl::Remote(url)) => {
+                    assert!(row.is_built);
+                    assert_eq!((url.scheme(), url.backend()), (scheme.as_str(), Some(backend)));
+                    assert!(url.as_str().starts_with(&format!("{scheme}://")));
+                }
+                Ok(TargetUrl::Local(path)) => panic!("{url}: {}", path.display()),
+                Err(error) => assert!(!row.is_built, "{error}"),
+            }
+        }
+    }
+
+    #[test]
+    fn backends_that_are_not_built_in_are_named() {
+        let missing = Scheme::new("s3", Backend::S3, "s3", false);
+        let error = missing.expect_built("s3").unwrap_err();
+        assert_eq!(error.kind(), TargetErrorKind::Unsupported);
+        assert!(error.to_string().contains("feature \"s3\" is not built in"), "{error}");
+    }
+
+    #[test]
+    fn a_single_object_has_a_target_and_a_name() {
+        let split = |text: &str| TargetUrl::parse(text).unwrap().split_name();
+        let local = |text: &str| split(text).unwrap();
+        assert_eq!(local("/srv/x"), (TargetUrl::Local("/srv".into()), "x".into()));
+        assert_eq!(local("x"), (TargetUrl::Local(".".into()), "x".into()));
+        assert!(split("/").is_err());
+        if cfg!(feature = "s3") {
+            let (target, name) = split("s3://bucket/a/b?region=x").unwrap();
+            assert_eq!(name, "b");
+            assert_eq!(target, TargetUrl::parse("s3://bucket/a?region=x").unwrap());
+            assert!(split("s3://bucket").is_err());
+            assert!(split("s3://bucket/?region=x").is_err());
         }
     }
 

@@ -9,6 +9,7 @@ mod init;
 mod look;
 mod refused;
 mod restore;
+mod target;
 mod values;
 mod verify;
 
@@ -21,6 +22,7 @@ pub use self::{
     look::{ArchiveFormat, DiffArgs, DumpArgs, FilterArgs, FindArgs, LsArgs, SnapshotsArgs},
     refused::parse,
     restore::RestoreArgs,
+    target::{TargetCheckArgs, TargetVerb},
     values::{pattern::Patterns, snapshot::SnapshotChoice, workers::default as default_workers},
     verify::VerifyArgs,
 };
@@ -84,6 +86,16 @@ pub enum Verb {
     /// Prove that the repository holds what its snapshots say
     #[command(visible_alias = "check")]
     Verify(VerifyArgs),
+    /// Check a storage, or keep single encrypted objects in it, without a repository
+    #[command(
+        subcommand,
+        after_help = "\
+Examples:
+  strongroom target check s3://bucket/prefix
+  pg_dump shop | strongroom target put s3://bucket/dumps/shop.sql
+  strongroom target get s3://bucket/dumps/shop.sql | psql shop"
+    )]
+    Target(TargetVerb),
     /// Print a completion script for a shell
     #[command(after_help = "\
 Examples:

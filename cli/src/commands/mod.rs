@@ -12,6 +12,7 @@ mod requests;
 mod restore;
 mod select;
 mod snapshots;
+mod target;
 mod verify;
 mod version;
 
@@ -50,6 +51,7 @@ pub fn run(cli: Cli, console: Console) -> Result<Exit> {
         Verb::Verify(args) => {
             with_repository(global, console, opening, async |c| verify::run(&args, c).await)
         }
+        Verb::Target(verb) => target::run(verb, global, console),
         Verb::Completions { shell } => completions::run(shell, console),
         Verb::Version => version::run(console),
     }
@@ -65,14 +67,19 @@ fn with_repository(
     let access = Access::new(global, purpose)?;
     // SAFETY: nothing has started a thread so far, so nobody else reads the environment.
     unsafe { env::forget_password() };
+    block_on(async {
+        let interrupt = Interrupt::watch(console)?;
+        work(&Context { console, interrupt, runtime: Runtime::system(), access }).await
+    })
+}
+
+/// Runs `work` to its end on threads of its own.
+fn block_on<T>(work: impl Future<Output = Result<T>>) -> Result<T> {
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()
         .map_err(|error| Failure::new(Exit::Failed, error.to_string()).doing("cannot start"))?;
-    let result = runtime.block_on(async {
-        let interrupt = Interrupt::watch(console)?;
-        work(&Context { console, interrupt, runtime: Runtime::system(), access }).await
-    });
+    let result = runtime.block_on(work);
     // What was asked of a storage that does not answer must not keep the program.
     runtime.shutdown_background();
     result

@@ -11,6 +11,7 @@ mod payload;
 
 pub mod conformance;
 pub mod layers;
+pub mod probe;
 
 use std::{fmt, sync::Arc};
 
