@@ -1,0 +1,58 @@
+//! The suite that every target must pass, on all servers and with the settings that change much.
+
+use strongroom_core::{
+    runtime::Runtime,
+    target::{
+        SharedTarget,
+        conformance::{self, Options, Report},
+    },
+};
+
+use crate::support::{Server, variable};
+
+async fn run(target: SharedTarget, options: &Options) -> Report {
+    let report = conformance::run(target, &Runtime::system(), options).await;
+    println!("{report}");
+    report
+}
+
+/// Fewer objects, for settings that change requests and not listings.
+fn short() -> Options {
+    Options { listed_objects: 1_200, rounds: 3, ..Options::default() }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_main_server_keeps_all_promises() {
+    let target = Server::main().target("").await;
+    assert!(run(target, &Options::default()).await.is_conformant());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn promises_are_kept_without_checksums() {
+    let target = Server::main().target("checksums=when-required").await;
+    assert!(run(target, &short()).await.is_conformant());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn promises_are_kept_with_a_key_of_our_own() {
+    let key = "MDEyMzQ1Njc4OWFiY2RlZjAxMjM0NTY3ODlhYmNkZWY=";
+    let server = Server::main().with("STRONGROOM_S3_SSE_C_KEY", key);
+    let target = server.target("sse-c").await;
+    assert!(run(target, &short()).await.is_conformant());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn promises_are_kept_over_tls_with_a_ca_of_our_own() {
+    let server = Server { endpoint: variable("TEST_S3_TLS_ENDPOINT"), ..Server::main() };
+    let target = server.with("AWS_CA_BUNDLE", variable("TEST_S3_CA")).target("").await;
+    assert!(run(target, &short()).await.is_conformant());
+}
+
+/// It ignores `If-None-Match`, and the report must say so: these checks, and no others.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_server_without_conditions_is_found_out() {
+    let target = Server::weak().target("").await;
+    let report = run(target, &short()).await;
+    let failed: Vec<_> = report.failures().map(|check| check.name).collect();
+    assert_eq!(failed, ["create-existing", "create-race"]);
+}

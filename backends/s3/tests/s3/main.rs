@@ -1,0 +1,12 @@
+//! The S3 target against real servers. `scripts/test` starts them and sets `TEST_S3_ENDPOINT`
+//! and its like; a variable that is missing is a failing test.
+
+mod conformance;
+mod denied;
+mod faults;
+mod lock;
+mod proxy;
+mod restart;
+mod settings;
+mod streams;
+mod support;

@@ -1,0 +1,122 @@
+//! A server that is killed in the middle and comes back: calls go on as if nothing had been.
+
+use std::{
+    path::PathBuf,
+    process::{Command, Output},
+    sync::Arc,
+};
+
+use futures::{StreamExt, stream};
+use strongroom_core::{
+    runtime::Runtime,
+    target::{
+        BackupTarget, Payload, PutMode, TargetExt,
+        layers::{RetryConfig, RetryLayer},
+    },
+};
+use strongroom_s3::S3Target;
+use tempfile::TempDir;
+
+use crate::support::{Server, content, key};
+
+/// A server of our own, which is stopped when dropped.
+struct OwnServer {
+    folder: TempDir,
+    port: u16,
+}
+
+impl OwnServer {
+    fn start() -> Self {
+        let own = Self { folder: tempfile::tempdir().unwrap(), port: free_ports() };
+        own.run("start");
+        own
+    }
+
+    fn run(&self, verb: &str) -> Output {
+        let script = PathBuf::from(env!("CARGO_MANIFEST_DIR"))
+            .join("../../integration-tests/services/seaweedfs.sh");
+        let output = Command::new("bash")
+            .arg(&script)
+            .arg(verb)
+            .env("SERVICES_DIR", self.folder.path())
+            .env("SEAWEEDFS_PORT", self.port.to_string())
+            .env_remove("SEAWEEDFS_TLS")
+            .output()
+            .unwrap();
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success(), "{verb}: {said}");
+        output
+    }
+
+    /// No clean end, and back again with what was on disk.
+    fn kill_and_start(&self) {
+        self.run("kill9");
+        self.run("start");
+    }
+
+    fn server(&self) -> Server {
+        let endpoint = format!("http://127.0.0.1:{}", self.port);
+        Server::at(endpoint, "testkey".into(), "testsecretkey123".into())
+    }
+}
+
+impl Drop for OwnServer {
+    fn drop(&mut self) {
+        self.run("stop");
+    }
+}
+
+/// The first of a run of ports as the script needs them; those 10,000 above as well.
+fn free_ports() -> u16 {
+    let is_free = |port: u16| std::net::TcpListener::bind(("127.0.0.1", port)).is_ok();
+    let start = (std::process::id() % 40) as u16 * 20;
+    let candidates = (0..40).map(|i| 21_100 + (start + i * 20) % 800);
+    let mut free =
+        candidates.filter(|port| (0..6).all(|i| is_free(port + i) && is_free(port + i + 10_000)));
+    free.next().expect("no free ports")
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn transfers_outlive_a_killed_server() {
+    let own = Arc::new(OwnServer::start());
+    let direct = S3Target::create(own.server().config("bucket/path")).await.unwrap();
+    let direct = Arc::new(direct);
+    let target = RetryLayer::new(direct.clone(), RetryConfig::default(), Runtime::system());
+    target.create(&key("before"), content(1 << 20, 0)).await.unwrap();
+
+    // The stream itself kills the server when its second part is due.
+    let killer = own.clone();
+    let pieces = stream::iter(0..24u64).then(move |piece| {
+        let killer = killer.clone();
+        async move {
+            if piece == 12 {
+                tokio::task::spawn_blocking(move || killer.kill_and_start()).await.unwrap();
+            }
+            Ok(content(1 << 20, piece).into())
+        }
+    });
+    let streamed_key = key("streamed");
+    let streamed = target.put(&streamed_key, Payload::Streamed(pieces.boxed()), PutMode::Create);
+    let steady = stream::iter(0..200u64)
+        .map(|i| {
+            let target = &target;
+            async move {
+                let name = key(&format!("steady/{i}"));
+                target.create(&name, content(100_000, i)).await.unwrap();
+                let stored = target.get_full(&key("before")).await.unwrap();
+                assert_eq!(stored.len(), 1 << 20);
+            }
+        })
+        .buffer_unordered(4)
+        .collect::<Vec<()>>();
+    let (put, _) = futures::future::join(streamed, steady).await;
+    put.unwrap();
+
+    let stored = direct.get_full(&key("streamed")).await.unwrap();
+    let expected: Vec<u8> = (0..24).flat_map(|piece| content(1 << 20, piece)).collect();
+    assert!(stored == expected, "{} bytes", stored.len());
+    for i in 0..200 {
+        let stored = direct.get_full(&key(&format!("steady/{i}"))).await.unwrap();
+        assert!(stored == content(100_000, i), "steady/{i}");
+    }
+}
