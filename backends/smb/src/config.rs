@@ -2,7 +2,7 @@
 //!
 //! Nothing is asked of a server here.
 
-use std::{fmt, path::Path};
+use std::{fmt, path::Path, time::Duration};
 
 use strongroom_backend_support::{Environment, Location, Secret, invalid};
 use strongroom_core::target::TargetResult;
@@ -15,7 +15,10 @@ const CONNECTIONS_MAX: usize = 16;
 /// A credentials file is a few lines; what is longer is another file.
 const CREDENTIALS_BYTES_MAX: u64 = 64 * 1024;
 
-const SETTINGS: [&str; 4] = ["domain", "signing", "encryption", "connections"];
+const SETTINGS: [&str; 5] = ["domain", "signing", "encryption", "connections", "timeout"];
+
+/// The longest time limit that makes sense, in seconds.
+const TIMEOUT_SECONDS_MAX: u64 = 3600;
 
 const PASSWORD: &str = "STRONGROOM_SMB_PASSWORD";
 const USER: &str = "STRONGROOM_SMB_USER";
@@ -45,6 +48,8 @@ pub struct SmbConfig {
     pub encryption: Protection,
     /// How many connections are opened at most, for reading and for writing each.
     pub connections: usize,
+    /// How long the server may take for the answer to one request, also if bytes trickle in.
+    pub request_time_max: Duration,
 }
 
 /// How much a protection of the connection is insisted on.
@@ -84,6 +89,10 @@ impl SmbConfig {
         let connections = settings.value_with("connections", &expected, |text| {
             text.parse().ok().filter(|count| (1..=CONNECTIONS_MAX).contains(count))
         })?;
+        let expected = format!("a number of seconds from 1 to {TIMEOUT_SECONDS_MAX}");
+        let timeout = settings.value_with("timeout", &expected, |text| {
+            text.parse().ok().filter(|seconds| (1..=TIMEOUT_SECONDS_MAX).contains(seconds))
+        })?;
         location.settings.finish(&SETTINGS)?;
         let Identity { user, domain, password } = Identity::complete(said, environment)?;
         if user.is_empty() && signing == Protection::Required {
@@ -101,11 +110,15 @@ impl SmbConfig {
             signing,
             encryption,
             connections: connections.unwrap_or(Self::CONNECTIONS),
+            request_time_max: timeout.map_or(Self::REQUEST_TIME_MAX, Duration::from_secs),
         })
     }
 
     /// Connections for reading and for writing each, unless the URL says otherwise.
     pub const CONNECTIONS: usize = 2;
+
+    /// Time limit for a request, unless the URL says otherwise.
+    pub const REQUEST_TIME_MAX: Duration = Duration::from_secs(50);
 
     /// Host and port as one dials them.
     pub(crate) fn address(&self) -> String {
@@ -269,7 +282,7 @@ mod tests {
     #[test]
     fn all_parts_of_a_url_are_taken() {
         let url = "smb://CORP%3Banna@nas:4450/backups/My%20PC/x\
-                   ?encryption=required&signing=optional&connections=5";
+                   ?encryption=required&signing=optional&connections=5&timeout=7";
         let config = SmbConfig::from_url(url, &environment(&[SECRET])).unwrap();
         assert_eq!((config.host.as_str(), config.port), ("nas", 4450));
         assert_eq!(config.address(), "nas:4450");
@@ -277,7 +290,7 @@ mod tests {
         assert_eq!((config.share.as_str(), config.path.join("/")), ("backups", "My PC/x".into()));
         assert_eq!(config.encryption, Protection::Required);
         assert_eq!(config.signing, Protection::Optional);
-        assert_eq!(config.connections, 5);
+        assert_eq!((config.connections, config.request_time_max.as_secs()), (5, 7));
         assert_eq!(config.to_string(), "smb://CORP;anna@nas:4450/backups/My PC/x");
         assert!(!format!("{config:?}").contains("hunter2"));
     }
@@ -328,6 +341,7 @@ mod tests {
             ("smb://u@h/s?encryption=1", "encryption=\"1\""),
             ("smb://u@h/s?connections=0", "connections=\"0\""),
             ("smb://u@h/s?connections=17", "1 to 16"),
+            ("smb://u@h/s?timeout=0", "timeout=\"0\""),
             ("smb://A%3Bu@h/s?domain=B", "two domains"),
             ("smb://u@h/s?speed=9", "\"speed\""),
             ("smb://u:p@h/s", "password"),

@@ -29,14 +29,13 @@ use crate::{
 
 /// How long dialling may take, all addresses of the name together.
 const CONNECT_TIME_MAX: Duration = Duration::from_secs(10);
-/// How long a request may take, also if bytes trickle in meanwhile.
-const REQUEST_TIME_MAX: Duration = Duration::from_secs(50);
 
 /// A signed-in connection to the share.
 pub(crate) struct Link {
     connection: Connection,
     tree: Arc<Tree>,
     is_broken: AtomicBool,
+    request_time_max: Duration,
 }
 
 impl fmt::Debug for Link {
@@ -49,7 +48,7 @@ impl Link {
     /// Dials, signs in and opens the share; messages are counted in `sent`.
     pub(crate) async fn open(config: &SmbConfig, sent: Arc<AtomicU64>) -> TargetResult<Self> {
         let opening = Self::dial_and_sign_in(config, sent);
-        match tokio::time::timeout(REQUEST_TIME_MAX, opening).await {
+        match tokio::time::timeout(config.request_time_max, opening).await {
             Ok(result) => result.map_err(|error| error.at(config)),
             Err(_) => Err(failed(Operation::Open, "sign in", smb2::Error::Timeout).at(config)),
         }
@@ -65,7 +64,7 @@ impl Link {
         let mut connection = Connection::from_transport(sender, receiver, host);
         // What is stored is encrypted, so it cannot be compressed any further.
         connection.set_compression_requested(false);
-        connection.set_response_timeout(Some(REQUEST_TIME_MAX));
+        connection.set_response_timeout(Some(config.request_time_max));
         wire.negotiate(&mut connection).await.map_err(step("negotiate"))?;
         let password = config.password.as_ref().map_or("", |password| password.expose());
         let session = Session::setup(&mut connection, &config.user, password, &config.domain);
@@ -80,7 +79,12 @@ impl Link {
         if tree.encrypt_data || config.encryption == Protection::Required {
             encrypt(&mut connection, &session)?;
         }
-        Ok(Self { connection, tree: Arc::new(tree), is_broken: AtomicBool::new(false) })
+        Ok(Self {
+            connection,
+            tree: Arc::new(tree),
+            is_broken: AtomicBool::new(false),
+            request_time_max: config.request_time_max,
+        })
     }
 
     /// A handle to send requests with.
@@ -103,7 +107,7 @@ impl Link {
         &self,
         request: impl Future<Output = smb2::Result<T>>,
     ) -> smb2::Result<T> {
-        let answer = tokio::time::timeout(REQUEST_TIME_MAX, request).await;
+        let answer = tokio::time::timeout(self.request_time_max, request).await;
         let answer = answer.unwrap_or(Err(smb2::Error::Timeout));
         if let Err(error) = &answer
             && ends_link(error)

@@ -7,7 +7,7 @@ use std::{
 };
 
 use strongroom_backend_support::Environment;
-use strongroom_core::target::{SharedTarget, TargetResult};
+use strongroom_core::target::{ObjectKey, SharedTarget, TargetResult};
 use strongroom_smb::{SmbConfig, SmbTarget};
 
 /// The variable `name`, which the script of the server prints.
@@ -79,4 +79,14 @@ pub(crate) async fn fresh(name: &str) -> (SharedTarget, String) {
     let path = format!("{}/{}", share("TEST_SMB_SHARE_SIGNED"), unique(name));
     let target = Server::shared().create(&path).await.unwrap();
     (Arc::new(target), path)
+}
+
+/// The key `text`.
+pub(crate) fn key(text: &str) -> ObjectKey {
+    ObjectKey::parse(text).unwrap()
+}
+
+/// A port that nobody listens on.
+pub(crate) fn free_port() -> u16 {
+    std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
 }
