@@ -43,6 +43,9 @@ mod target;
 mod wire;
 mod write;
 
+#[cfg(test)]
+mod tests;
+
 pub use self::{
     config::{Protection, SmbConfig},
     target::SmbTarget,

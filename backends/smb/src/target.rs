@@ -89,6 +89,11 @@ impl SmbTarget {
         }
     }
 
+    #[cfg(test)]
+    pub(crate) fn writers(&self) -> &Writers {
+        &self.writers
+    }
+
     /// The path of the root of all keys, below the share.
     fn base(&self) -> &str {
         self.names.base().trim_end_matches('/')

@@ -70,6 +70,11 @@ impl Writers {
         }
     }
 
+    #[cfg(test)]
+    pub(crate) fn pretend_there_are_no_links(&self) {
+        self.naming.store(BY_RENAME, Ordering::Relaxed);
+    }
+
     /// The folders that are known.
     pub(crate) fn folders(&self) -> &Folders {
         &self.folders

@@ -5,7 +5,8 @@ use std::{
     process::{Command, Stdio},
     sync::{
         Arc,
-        atomic::{AtomicBool, AtomicUsize, Ordering},
+        atomic::{AtomicBool, Ordering},
+        mpsc,
     },
 };
 
@@ -77,16 +78,17 @@ async fn calls_outlive_a_server_that_is_killed_and_restarted() {
     let target: SharedTarget = Arc::new(target);
     let target: SharedTarget =
         Arc::new(RetryLayer::new(target, RetryConfig::default(), Runtime::system()));
-    let (is_over, done) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicUsize::new(0)));
+    let is_over = Arc::new(AtomicBool::new(false));
+    let (finished, progress) = mpsc::channel();
     let workers = (0..WRITERS).map(|worker| {
-        let (target, is_over, done) = (target.clone(), is_over.clone(), done.clone());
+        let (target, is_over, finished) = (target.clone(), is_over.clone(), finished.clone());
         tokio::spawn(async move {
             let mut number = worker;
             while !is_over.load(Ordering::SeqCst) {
                 let name = key(&format!("w{worker}/k{number}"));
                 target.create(&name, content(number)).await.unwrap();
                 assert!(target.get_full(&name).await.unwrap() == content(number), "{name}");
-                done.fetch_add(1, Ordering::SeqCst);
+                finished.send(number).unwrap();
                 number += WRITERS;
             }
             number
@@ -95,16 +97,14 @@ async fn calls_outlive_a_server_that_is_killed_and_restarted() {
     let workers: Vec<_> = workers.collect();
     let own = tokio::task::spawn_blocking(move || {
         for _ in 0..3 {
-            let before = done.load(Ordering::SeqCst);
-            while done.load(Ordering::SeqCst) < before + 3 {
-                std::thread::yield_now();
-            }
+            let _so_far = progress.try_iter().count();
+            (0..3).for_each(|_| drop(progress.recv().unwrap()));
             own.script("kill9");
             own.script("start");
         }
-        own
+        (own, progress)
     });
-    let own = own.await.unwrap();
+    let (own, _progress) = own.await.unwrap();
     is_over.store(true, Ordering::SeqCst);
     let ends = join_all(workers).await;
     let mut expected = 0;
