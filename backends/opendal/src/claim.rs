@@ -5,14 +5,15 @@
 //! 1. uploads the object whole as `.uploads/NONCE/NONCE`,
 //! 2. renames that folder to `.claim-NAME` beside the object's name: of all creators exactly one
 //!    gets there while the claim has something in it,
-//! 3. looks whether the object exists, then renames `.claim-NAME/NONCE` to it, and
+//! 3. looks whether the object exists; if not, renames `.claim-NAME/NONCE` to it, and has won;
+//!    if so, renames it away to `.uploads/NONCE.lost`, and has lost;
 //! 4. removes the empty claim, which hinders nobody if it stays.
 //!
 //! No claim can be stale, and no clock is asked: whoever finds a claim that is not its own does
-//! step 3 for its owner, dead or slow, with the very name that it saw. A file of that name moves
-//! once, so a late helper or a thawed owner moves nothing. What can go wrong needs a delete of
-//! the same key at that moment: then a creator may be told `AlreadyExists` though its object was
-//! stored.
+//! step 3 for its owner, dead or slow, with the very name that it saw. That name moves once, to
+//! the one place or the other, whoever moves it: a late helper or a thawed owner moves nothing,
+//! and the owner sees from where it went whether it has won. The object cannot come into being
+//! between looking and renaming, as it can only come from the claim.
 //!
 //! Servers whose rename refuses to replace anything work as well: there the empty claim is
 //! removed first.
@@ -22,17 +23,19 @@ use strongroom_core::target::{Operation, TargetError, TargetErrorKind, TargetRes
 
 use crate::{patience::call, place::Place};
 
+/// Where uploads lie until they are whole, below the root.
+pub(crate) const UPLOADS: &str = ".uploads";
+
 /// How often to try for the claim while others get it; each of them brings the object nearer.
 const TRIES_MAX: usize = 16;
 
 const PUT: Operation = Operation::Put;
 
-/// An object uploaded under its nonce, `bytes` long.
+/// An object uploaded under its nonce.
 pub(crate) struct Uploaded {
     /// The folder, without a slash at its end.
     pub(crate) folder: String,
     pub(crate) nonce: String,
-    pub(crate) bytes: u64,
 }
 
 /// Brings the upload to `name`, or learns that there is an object already.
@@ -41,15 +44,15 @@ pub(crate) async fn create(place: &Place, name: &str, upload: &Uploaded) -> Targ
     let mut last = None;
     for _ in 0..TRIES_MAX {
         let Err(error) = call(PUT, place.operator.rename(&upload.folder, &claim)).await else {
-            return complete(place, name, &claim, upload).await;
+            return complete(place, name, &claim, &upload.nonce).await;
         };
         match holder(place, &claim).await? {
             // The rename was done, its answer was lost.
             Some(holder) if holder == upload.nonce => {
-                return complete(place, name, &claim, upload).await;
+                return complete(place, name, &claim, &upload.nonce).await;
             }
             Some(holder) => {
-                help(place, name, &claim, &holder).await?;
+                settle(place, name, &claim, &holder).await?;
                 if place.exists(PUT, name).await? {
                     return Err(taken());
                 }
@@ -93,44 +96,47 @@ async fn holder(place: &Place, claim: &str) -> TargetResult<Option<String>> {
 }
 
 /// The claim is ours: the object gets its name, unless it was there before.
-async fn complete(place: &Place, name: &str, claim: &str, upload: &Uploaded) -> TargetResult<()> {
-    let inside = format!("{claim}/{}", upload.nonce);
-    if place.exists(PUT, name).await? {
-        place.discard(&inside).await;
-        place.discard(&format!("{claim}/")).await;
-        return Err(taken());
+async fn complete(place: &Place, name: &str, claim: &str, nonce: &str) -> TargetResult<()> {
+    let lost = lost(place, nonce);
+    let has_won = match settle(place, name, claim, nonce).await? {
+        Settled::Won => true,
+        Settled::Lost => false,
+        Settled::ByOthers => !place.exists(PUT, &lost).await?,
+    };
+    if has_won {
+        return Ok(());
     }
-    match call(PUT, place.operator.rename(&inside, name)).await {
-        Ok(()) => {
-            place.discard(&format!("{claim}/")).await;
-            Ok(())
-        }
-        // Somebody helped; or, if the key was deleted meanwhile, gave our upload up.
-        Err(error) if error.kind() == TargetErrorKind::NotFound => {
-            let found = place.stat(PUT, name).await;
-            match found {
-                Ok(found) if found.content_length() == upload.bytes => Ok(()),
-                Ok(_) => Err(taken()),
-                Err(error) => Err(error.retryable(true)),
-            }
-        }
-        Err(error) => Err(error),
-    }
+    place.discard(&lost).await;
+    Err(taken())
 }
 
-/// Does for the holder of the claim what it has not done yet.
-async fn help(place: &Place, name: &str, claim: &str, holder: &str) -> TargetResult<()> {
-    let inside = format!("{claim}/{holder}");
-    if place.exists(PUT, name).await? {
-        place.discard(&inside).await;
+/// Where an upload goes whose key was taken before.
+fn lost(place: &Place, nonce: &str) -> String {
+    format!("{}{UPLOADS}/{nonce}.lost", place.names.base())
+}
+
+enum Settled {
+    Won,
+    Lost,
+    /// The upload had gone from the claim already.
+    ByOthers,
+}
+
+/// Moves the upload `nonce` out of the claim, to where it belongs.
+async fn settle(place: &Place, name: &str, claim: &str, nonce: &str) -> TargetResult<Settled> {
+    let inside = format!("{claim}/{nonce}");
+    let (to, settled) = if place.exists(PUT, name).await? {
+        (lost(place, nonce), Settled::Lost)
     } else {
-        match call(PUT, place.operator.rename(&inside, name)).await {
-            Err(error) if error.kind() == TargetErrorKind::NotFound => {}
-            renamed => renamed?,
-        }
-    }
+        (name.to_owned(), Settled::Won)
+    };
+    let settled = match call(PUT, place.operator.rename(&inside, &to)).await {
+        Ok(()) => settled,
+        Err(error) if error.kind() == TargetErrorKind::NotFound => Settled::ByOthers,
+        Err(error) => return Err(error),
+    };
     place.discard(&format!("{claim}/")).await;
-    Ok(())
+    Ok(settled)
 }
 
 #[cfg(test)]

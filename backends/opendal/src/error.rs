@@ -11,6 +11,18 @@ use strongroom_core::target::{Operation, TargetError, TargetErrorKind};
 
 use crate::transport::Refusal;
 
+/// How often to ask again on another connection of the pool after an answer that was stale.
+pub(crate) const STALE_TRIES_MAX: usize = 8;
+
+/// True for FTP's answer to a transfer that was given up earlier on the same connection, which
+/// came too late for OpenDAL to notice. The connection goes; on another one, the question stands.
+pub(crate) fn is_stale(error: &TargetError) -> bool {
+    let text = error.to_string();
+    STALE.iter().any(|answer| text.contains(answer))
+}
+
+const STALE: [&str; 3] = ["[226]", "[426]", "Data connection is already open"];
+
 /// How much of what a server said is worth keeping.
 const TEXT_LEN_MAX: usize = 400;
 
@@ -103,6 +115,9 @@ const TEXTS: &[(&str, TargetErrorKind, Option<&str>)] = &[
     ("no space left", TargetErrorKind::Full, Some(HINT_ROOM)),
     ("quota exceeded", TargetErrorKind::Full, Some(HINT_ROOM)),
     ("[421]", TargetErrorKind::Throttled, None),
+    // Answers to transfers that were given up; see `is_stale`.
+    ("[226]", TargetErrorKind::Unavailable, None),
+    ("data connection is already open", TargetErrorKind::Unavailable, None),
     ("[425]", TargetErrorKind::Unavailable, None),
     ("[426]", TargetErrorKind::Unavailable, None),
     ("[450]", TargetErrorKind::Unavailable, None),

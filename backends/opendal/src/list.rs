@@ -13,6 +13,7 @@ use strongroom_core::target::{
 };
 
 use crate::{
+    error::{STALE_TRIES_MAX, is_stale},
     patience::call,
     place::Place,
     service::{Folders, is_stray},
@@ -27,6 +28,7 @@ pub(crate) fn list<'a>(
     let walk = Walk {
         place,
         prefix: prefix.clone(),
+        starts: place.traits.is_ftp && !prefix.as_str().is_empty(),
         pending: vec![if start.is_empty() { "/".to_owned() } else { start }],
         folder: String::new(),
         entries: None,
@@ -50,6 +52,8 @@ pub(crate) fn object(key: ObjectKey, metadata: &Metadata) -> ObjectMeta {
 struct Walk<'a> {
     place: &'a Place,
     prefix: KeyPrefix,
+    /// The first folder may turn out to be an object, which would be listed as its own content.
+    starts: bool,
     /// Folders yet to be listed.
     pending: Vec<String>,
     folder: String,
@@ -62,6 +66,9 @@ impl Walk<'_> {
             if self.entries.is_none() {
                 let Some(folder) = self.pending.pop() else { return Ok(None) };
                 self.folder = folder;
+                if std::mem::take(&mut self.starts) && self.is_object().await? {
+                    continue;
+                }
                 self.entries = Some(self.enter().await?);
             }
             match self.entry().await? {
@@ -85,17 +92,28 @@ impl Walk<'_> {
     async fn entry(&mut self) -> TargetResult<Option<Entry>> {
         let Some(entries) = &mut self.entries else { return Ok(None) };
         let _turn = self.place.turn_to_call().await?;
-        match call(Operation::List, entries.try_next()).await {
+        let mut next = call(Operation::List, entries.try_next()).await;
+        for _ in 0..STALE_TRIES_MAX {
+            match &next {
+                Err(error) if is_stale(error) => {
+                    next = call(Operation::List, entries.try_next()).await;
+                }
+                _ => break,
+            }
+        }
+        match next {
             Err(error) if error.kind() == TargetErrorKind::NotFound => Ok(None),
             Err(error) => {
                 // An object's name as a prefix names nothing; not all servers say why they fail.
-                let name = self.folder.trim_end_matches('/');
-                let is_object = !name.is_empty()
-                    && self.place.exists(Operation::List, name).await.unwrap_or(false);
-                if is_object { Ok(None) } else { Err(error) }
+                if self.is_object().await.unwrap_or(false) { Ok(None) } else { Err(error) }
             }
             entry => entry,
         }
+    }
+
+    async fn is_object(&self) -> TargetResult<bool> {
+        let name = self.folder.trim_end_matches('/');
+        Ok(!name.is_empty() && self.place.exists(Operation::List, name).await?)
     }
 
     /// The object of an entry; a folder is kept for later.

@@ -10,11 +10,14 @@ use tokio::sync::{Semaphore, SemaphorePermit};
 
 use crate::{
     config::OpendalConfig,
-    error::mapped,
+    error::{STALE_TRIES_MAX, is_stale, mapped},
     patience::call,
-    service::{Folders, Traits},
+    service::{Folders, Publish, Traits},
     transport::{RequestCount, Transport},
 };
+
+/// How often to look again for an object that may be missing for a moment only.
+const BLINKS_MAX: usize = 3;
 
 /// Whether the folder must be there already.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -108,9 +111,45 @@ impl Place {
         turn(&self.calls).await
     }
 
+    /// A small call that may be repeated; stale answers are not taken for it.
+    pub(crate) async fn ask<T, Request>(
+        &self,
+        operation: Operation,
+        request: impl Fn() -> Request,
+    ) -> TargetResult<T>
+    where
+        Request: Future<Output = opendal::Result<T>>,
+    {
+        let mut answer = call(operation, request()).await;
+        for _ in 0..STALE_TRIES_MAX {
+            match &answer {
+                Err(error) if is_stale(error) => answer = call(operation, request()).await,
+                _ => break,
+            }
+        }
+        answer
+    }
+
+    /// What `look` finds. A server that moves onto an object removes it first, so that it is
+    /// missing for a moment: there only what is missing several times is missing.
+    pub(crate) async fn looked_for<T, Look>(&self, look: impl Fn() -> Look) -> TargetResult<T>
+    where
+        Look: Future<Output = TargetResult<T>>,
+    {
+        let may_blink = matches!(self.traits.publish, Publish::Move { .. });
+        let mut found = look().await;
+        for _ in 0..if may_blink { BLINKS_MAX } else { 0 } {
+            match &found {
+                Err(error) if error.kind() == TargetErrorKind::NotFound => found = look().await,
+                _ => break,
+            }
+        }
+        found
+    }
+
     /// What stands under `name`; a folder counts as nothing.
     pub(crate) async fn stat(&self, operation: Operation, name: &str) -> TargetResult<Metadata> {
-        let found = call(operation, self.operator.stat(name)).await?;
+        let found = self.ask(operation, || self.operator.stat(name)).await?;
         if found.mode() == EntryMode::FILE {
             return Ok(found);
         }
@@ -133,7 +172,7 @@ impl Place {
         if self.traits.folders == Folders::Removed && !self.exists(operation, name).await? {
             return Ok(());
         }
-        let deleted = call(operation, self.operator.delete(name)).await;
+        let deleted = self.ask(operation, || self.operator.delete(name)).await;
         match deleted {
             Err(error) if error.kind() == TargetErrorKind::NotFound => Ok(()),
             // Some servers give no reason when it is a folder.

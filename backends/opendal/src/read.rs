@@ -2,10 +2,11 @@
 
 use bytes::{Bytes, BytesMut};
 use futures::TryStreamExt;
-use opendal::BytesRange;
+use opendal::{Buffer, BufferStream, BytesRange};
 use strongroom_core::target::{ByteRange, Operation, TargetError, TargetErrorKind, TargetResult};
 
 use crate::{
+    error::{STALE_TRIES_MAX, is_stale},
     patience::{Watch, call},
     place::Place,
 };
@@ -22,14 +23,24 @@ pub(crate) async fn get(place: &Place, name: &str, range: ByteRange) -> TargetRe
 }
 
 async fn full(place: &Place, name: &str) -> TargetResult<Bytes> {
+    let mut last = short("the object's length is not what the server says it is");
     for _ in 0..READS_MAX {
-        let whole = download(place, name, BytesRange::from(..)).await?;
-        // SFTP and HTTP say where an object ends.
-        if !place.traits.is_ftp || size(place, name).await? == whole.len() as u64 {
-            return Ok(whole);
+        match download(place, name, BytesRange::from(..)).await {
+            Ok(whole) if !place.traits.compares_length => return Ok(whole),
+            Ok(whole) if size(place, name).await? == whole.len() as u64 => return Ok(whole),
+            Ok(_) => {}
+            Err(error) if is_cut(&error) => last = error,
+            Err(error) => return Err(error),
         }
     }
-    Err(short("the object's length is not what the server says it is"))
+    Err(last)
+}
+
+/// True if the answer ended before its announced end, as it does if the object was replaced in
+/// mid-answer. A connection that breaks, and does so again, is the business of others.
+fn is_cut(error: &TargetError) -> bool {
+    let text = error.to_string();
+    ["end of file before message length", "too little data"].iter().any(|cut| text.contains(cut))
 }
 
 /// A part that lies inside the object takes one request; only if that fails, or brings less, the
@@ -71,14 +82,30 @@ async fn size(place: &Place, name: &str) -> TargetResult<u64> {
 }
 
 async fn download(place: &Place, name: &str, range: BytesRange) -> TargetResult<Bytes> {
-    let reader = call(Operation::Get, place.operator.reader(name)).await?;
-    let mut stream = call(Operation::Get, reader.into_stream(range)).await?;
     let (mut watch, mut parts) = (Watch::begin(), Vec::new());
-    let length = |part: &Option<opendal::Buffer>| part.as_ref().map_or(0, |part| part.len() as u64);
+    let length = |part: &Option<Buffer>| part.as_ref().map_or(0, |part| part.len() as u64);
+    let mut stream = begin(place, name, range).await?;
+    let mut first = watch.step(stream.try_next(), length).await;
+    for _ in 0..STALE_TRIES_MAX {
+        match &first {
+            Err(error) if is_stale(error) => {
+                stream = begin(place, name, range).await?;
+                first = watch.step(stream.try_next(), length).await;
+            }
+            _ => break,
+        }
+    }
+    let Some(first) = first? else { return Ok(Bytes::new()) };
+    parts.push(first.to_bytes());
     while let Some(part) = watch.step(stream.try_next(), length).await? {
         parts.push(part.to_bytes());
     }
     Ok(joined(parts))
+}
+
+async fn begin(place: &Place, name: &str, range: BytesRange) -> TargetResult<BufferStream> {
+    let reader = call(Operation::Get, place.operator.reader(name)).await?;
+    call(Operation::Get, reader.into_stream(range)).await
 }
 
 fn joined(mut parts: Vec<Bytes>) -> Bytes {

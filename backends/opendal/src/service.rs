@@ -41,9 +41,13 @@ pub(crate) enum Folders {
 pub(crate) struct Traits {
     pub(crate) publish: Publish,
     pub(crate) folders: Folders,
-    /// FTP, as OpenDAL speaks it: a read that ends early looks like the end of the object, an
-    /// object without bytes needs a write of nothing, and OpenDAL's own temporary names, which
-    /// may look like keys, lie at the root.
+    /// The length of what was read is compared with what the server says it is: a read that ends
+    /// early looks like the end of the object (FTP), or the object may have been replaced between
+    /// the answer's head and its body (rclone's WebDAV).
+    pub(crate) compares_length: bool,
+    /// FTP, as OpenDAL speaks it: an object without bytes needs a write of nothing, OpenDAL's own
+    /// temporary names, which may look like keys, lie at the root, an object is listed as a
+    /// folder of itself, and a connection may hold the answer to a transfer that was given up.
     pub(crate) is_ftp: bool,
     pub(crate) concurrency: usize,
 }
@@ -56,6 +60,7 @@ impl Traits {
         let usual = Self {
             publish: Publish::Direct { has_condition },
             folders,
+            compares_length: false,
             is_ftp: false,
             concurrency: 8,
         };
@@ -63,7 +68,11 @@ impl Traits {
             "sftp" => {
                 Self { publish: Publish::Claim, folders: Folders::Kept, concurrency: 4, ..usual }
             }
-            "webdav" => Self { publish: Publish::Move { is_exclusive: true }, ..usual },
+            "webdav" => Self {
+                publish: Publish::Move { is_exclusive: true },
+                compares_length: true,
+                ..usual
+            },
             // Its rename carries the switch in a header that is signed before we see it.
             "azfile" => Self { publish: Publish::Move { is_exclusive: false }, ..usual },
             "ftp" => Self { folders: Folders::Kept, is_ftp: true, concurrency: 4, ..usual },

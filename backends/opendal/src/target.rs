@@ -12,7 +12,7 @@ use strongroom_core::target::{
 };
 
 use crate::{
-    claim::{self, Uploaded},
+    claim::{self, UPLOADS, Uploaded},
     config::OpendalConfig,
     error::mapped,
     list,
@@ -23,9 +23,6 @@ use crate::{
     transport::Refusal,
     upload::{self, GATHERED_BYTES_MAX, Manner},
 };
-
-/// Where uploads lie until they are whole.
-const UPLOADS: &str = ".uploads";
 
 /// How often a move is tried while the server keeps the place locked for another one.
 const LOCKED_TRIES_MAX: usize = 100;
@@ -66,7 +63,7 @@ impl OpendalTarget {
                     self.ensure_absent(name).await?;
                 }
                 let manner = Manner { if_absent, writes_nothing: place.traits.is_ftp };
-                upload::write(&place.operator, name, payload, manner).await.map(drop)
+                upload::write(&place.operator, name, payload, manner).await
             }
             Publish::Move { is_exclusive } => {
                 self.store_by_move(name, payload, mode, is_exclusive).await
@@ -119,8 +116,8 @@ impl OpendalTarget {
         let file = format!("{folder}/{nonce}");
         let created = async {
             let manner = Manner::default();
-            let bytes = upload::write(&place.operator, &file, payload, manner).await?;
-            let uploaded = Uploaded { folder: folder.clone(), nonce, bytes };
+            upload::write(&place.operator, &file, payload, manner).await?;
+            let uploaded = Uploaded { folder: folder.clone(), nonce };
             claim::create(place, name, &uploaded).await
         };
         let outcome = created.await;
@@ -175,14 +172,14 @@ impl BackupTarget for OpendalTarget {
 
     async fn get(&self, key: &ObjectKey, range: ByteRange) -> TargetResult<Bytes> {
         let place = &self.place;
-        let _turn = place.turn_to_call().await?;
-        read::get(place, &place.names.full(key), range).await.map_err(|error| error.on(key))
+        let (_turn, name) = (place.turn_to_call().await?, place.names.full(key));
+        place.looked_for(|| read::get(place, &name, range)).await.map_err(|error| error.on(key))
     }
 
     async fn head(&self, key: &ObjectKey) -> TargetResult<ObjectMeta> {
         let place = &self.place;
-        let _turn = place.turn_to_call().await?;
-        let found = place.stat(Operation::Head, &place.names.full(key)).await;
+        let (_turn, name) = (place.turn_to_call().await?, place.names.full(key));
+        let found = place.looked_for(|| place.stat(Operation::Head, &name)).await;
         found.map(|found| list::object(key.clone(), &found)).map_err(|error| error.on(key))
     }
 

@@ -4,7 +4,7 @@
 //! Knows nothing of who may create what.
 
 use bytes::Bytes;
-use futures::StreamExt;
+use futures::{StreamExt, TryStreamExt, stream};
 use opendal::{
     Buffer, Capability, Operator, Writer,
     options::WriteOptions,
@@ -14,7 +14,10 @@ use strongroom_core::target::{
     Operation, Payload, PayloadStream, TargetError, TargetErrorKind, TargetResult,
 };
 
-use crate::patience::{call, upload};
+use crate::{
+    error::{STALE_TRIES_MAX, is_stale},
+    patience::{call, upload},
+};
 
 /// A part of a multipart upload.
 const PART_BYTES: usize = 8 << 20;
@@ -36,13 +39,13 @@ pub(crate) struct Manner {
     pub(crate) writes_nothing: bool,
 }
 
-/// Writes `payload` under `path`; gives its length. After a failure nothing is finished.
+/// Writes `payload` under `path`. After a failure nothing is finished.
 pub(crate) async fn write(
     operator: &Operator,
     path: &str,
     payload: Payload,
     manner: Manner,
-) -> TargetResult<u64> {
+) -> TargetResult<()> {
     let capability = operator.info().capability();
     let whole = match payload {
         Payload::Buffered(parts) if !capability.write_can_multi => parts,
@@ -58,7 +61,7 @@ async fn write_whole(
     path: &str,
     parts: Vec<Bytes>,
     manner: Manner,
-) -> TargetResult<u64> {
+) -> TargetResult<()> {
     let whole = Buffer::from(parts);
     let bytes = whole.len() as u64;
     let options = WriteOptions { if_not_exists: manner.if_absent, ..WriteOptions::default() };
@@ -67,8 +70,8 @@ async fn write_whole(
         writer.write(whole).await?;
         writer.close().await
     })
-    .await?;
-    Ok(bytes)
+    .await
+    .map(drop)
 }
 
 async fn gather(mut stream: PayloadStream) -> TargetResult<Vec<Bytes>> {
@@ -91,7 +94,7 @@ async fn write_parts(
     payload: Payload,
     manner: Manner,
     capability: &Capability,
-) -> TargetResult<u64> {
+) -> TargetResult<()> {
     let has_parts = capability.write_multi_min_size.is_some();
     let options = WriteOptions {
         if_not_exists: manner.if_absent,
@@ -100,44 +103,82 @@ async fn write_parts(
         ..WriteOptions::default()
     };
     let piece = if has_parts { PART_BYTES } else { PIECE_BYTES };
-    let mut writer = call(Operation::Put, operator.writer_options(path, options)).await?;
-    match feed(&mut writer, payload.into_stream(), piece).await {
-        Ok(0) if manner.writes_nothing => write_nothing(operator, path).await,
-        Ok(bytes) => {
-            upload((PART_BYTES * PARTS_AT_ONCE) as u64, writer.close()).await?;
-            Ok(bytes)
-        }
+    let mut pieces = cut(payload.into_stream(), piece);
+    let first = pieces.try_next().await?;
+    if first.is_none() && manner.writes_nothing {
+        return write_nothing(operator, path).await;
+    }
+    let mut writer = begin(operator, path, &options, first.clone()).await?;
+    match feed(&mut writer, pieces).await {
+        Ok(()) => upload((PART_BYTES * PARTS_AT_ONCE) as u64, writer.close()).await.map(drop),
         Err(error) => {
-            // Never closed, as that could finish a part of an object. Some cannot abort: dropping
-            // the writer is all there is then.
-            if let Err(error) = call(Operation::Put, writer.abort()).await {
-                tracing::debug!(%error, path, "an upload was dropped, not aborted");
-            }
+            give_up(&mut writer, path).await;
             Err(error)
         }
     }
 }
 
-async fn feed(writer: &mut Writer, mut stream: PayloadStream, piece: usize) -> TargetResult<u64> {
-    let mut bytes = 0;
-    while let Some(part) = stream.next().await {
-        let mut part = part?;
-        bytes += part.len() as u64;
-        while !part.is_empty() {
-            let next = part.split_to(part.len().min(piece));
-            upload(next.len() as u64, writer.write(next)).await?;
+/// A writer that has taken the first piece. Where a stale answer was in the way, nothing of the
+/// object is on its way yet, so that another writer can begin anew.
+async fn begin(
+    operator: &Operator,
+    path: &str,
+    options: &WriteOptions,
+    first: Option<Bytes>,
+) -> TargetResult<Writer> {
+    let mut tries = 0;
+    loop {
+        let made = operator.writer_options(path, options.clone());
+        let mut writer = call(Operation::Put, made).await?;
+        let Some(piece) = first.clone() else { return Ok(writer) };
+        match upload(piece.len() as u64, writer.write(piece)).await {
+            Ok(()) => return Ok(writer),
+            Err(error) => {
+                give_up(&mut writer, path).await;
+                tries += 1;
+                if tries > STALE_TRIES_MAX || !is_stale(&error) {
+                    return Err(error);
+                }
+            }
         }
     }
-    Ok(bytes)
+}
+
+/// Ends a writer without finishing the object: closing it could finish a part of it. Some cannot
+/// abort; dropping the writer is all there is then.
+async fn give_up(writer: &mut Writer, path: &str) {
+    if let Err(error) = call(Operation::Put, writer.abort()).await {
+        tracing::debug!(%error, path, "an upload was dropped, not aborted");
+    }
+}
+
+/// The stream in pieces of at most `size` bytes, none of them empty.
+fn cut(stream: PayloadStream, size: usize) -> PayloadStream {
+    stream
+        .map_ok(move |mut part| {
+            let pieces = std::iter::from_fn(move || {
+                (!part.is_empty()).then(|| Ok(part.split_to(part.len().min(size))))
+            });
+            stream::iter(pieces)
+        })
+        .try_flatten()
+        .boxed()
+}
+
+async fn feed(writer: &mut Writer, mut pieces: PayloadStream) -> TargetResult<()> {
+    while let Some(piece) = pieces.try_next().await? {
+        upload(piece.len() as u64, writer.write(piece)).await?;
+    }
+    Ok(())
 }
 
 /// OpenDAL's writer drops empty buffers, and some services then store nothing at all.
-async fn write_nothing(operator: &Operator, path: &str) -> TargetResult<u64> {
+async fn write_nothing(operator: &Operator, path: &str) -> TargetResult<()> {
     call(Operation::Put, async {
         let mut writer = operator.service().write_dyn(operator.context(), path, OpWrite::new())?;
         writer.write(Buffer::new()).await?;
         writer.close().await
     })
-    .await?;
-    Ok(0)
+    .await
+    .map(drop)
 }

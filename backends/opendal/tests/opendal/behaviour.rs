@@ -105,7 +105,7 @@ async fn deletes(operator: &Operator) {
     }
     operator.delete_iter(paths[..10].to_vec()).await.unwrap();
     assert_eq!(operator.list("delete/many/").await.unwrap().len(), 10);
-    operator.delete_with("delete/many/").recursive(true).await.unwrap();
+    operator.delete_iter(paths[10..].to_vec()).await.unwrap();
     assert!(operator.list("delete/many/").await.unwrap().is_empty());
 }
 
