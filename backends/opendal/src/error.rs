@@ -11,17 +11,19 @@ use strongroom_core::target::{Operation, TargetError, TargetErrorKind};
 
 use crate::transport::Refusal;
 
-/// How often to ask again on another connection of the pool after an answer that was stale.
-pub(crate) const STALE_TRIES_MAX: usize = 8;
+/// What the transport says of a listing that ends before its end.
+pub(crate) const CUT_LISTING: &str = "the listing was cut short";
 
-/// True for FTP's answer to a transfer that was given up earlier on the same connection, which
-/// came too late for OpenDAL to notice. The connection goes; on another one, the question stands.
-pub(crate) fn is_stale(error: &TargetError) -> bool {
+/// Texts of answers that say nothing of the question. FTP's answer to a transfer that was given
+/// up earlier on the same connection may come too late for OpenDAL to notice; until then the
+/// connection counts as busy. It goes then, and on another one the question stands.
+const VOID: [&str; 4] = ["[226]", "[426]", "Data connection is already open", CUT_LISTING];
+
+/// True for an answer that says nothing of the question.
+pub(crate) fn is_void(error: &TargetError) -> bool {
     let text = error.to_string();
-    STALE.iter().any(|answer| text.contains(answer))
+    VOID.iter().any(|answer| text.contains(answer))
 }
-
-const STALE: [&str; 3] = ["[226]", "[426]", "Data connection is already open"];
 
 /// How much of what a server said is worth keeping.
 const TEXT_LEN_MAX: usize = 400;
@@ -115,7 +117,7 @@ const TEXTS: &[(&str, TargetErrorKind, Option<&str>)] = &[
     ("no space left", TargetErrorKind::Full, Some(HINT_ROOM)),
     ("quota exceeded", TargetErrorKind::Full, Some(HINT_ROOM)),
     ("[421]", TargetErrorKind::Throttled, None),
-    // Answers to transfers that were given up; see `is_stale`.
+    // Answers to transfers that were given up; see `is_void`.
     ("[226]", TargetErrorKind::Unavailable, None),
     ("data connection is already open", TargetErrorKind::Unavailable, None),
     ("[425]", TargetErrorKind::Unavailable, None),
@@ -125,6 +127,7 @@ const TEXTS: &[(&str, TargetErrorKind, Option<&str>)] = &[
     ("not enough privileges", TargetErrorKind::Denied, Some(HINT_RIGHTS)),
     ("[550] permission denied", TargetErrorKind::Denied, Some(HINT_RIGHTS)),
     ("operation failed", TargetErrorKind::Unavailable, Some(HINT_SFTP_FAILURE)),
+    (CUT_LISTING, TargetErrorKind::Unavailable, None),
     ("connection error", TargetErrorKind::Unavailable, None),
     ("too little data", TargetErrorKind::Unavailable, None),
 ];

@@ -13,8 +13,7 @@ use strongroom_core::target::{
 };
 
 use crate::{
-    error::{STALE_TRIES_MAX, is_stale},
-    patience::call,
+    patience::{Again, call},
     place::Place,
     service::{Folders, is_stray},
 };
@@ -69,7 +68,7 @@ impl Walk<'_> {
                 if std::mem::take(&mut self.starts) && self.is_object().await? {
                     continue;
                 }
-                self.entries = Some(self.enter().await?);
+                self.entries = Some(enter(self.place, &self.folder).await?);
             }
             match self.entry().await? {
                 None => self.entries = None,
@@ -82,24 +81,16 @@ impl Walk<'_> {
         }
     }
 
-    async fn enter(&self) -> TargetResult<Lister> {
-        let recursive = self.place.traits.folders == Folders::None;
-        let options = ListOptions { recursive, ..ListOptions::default() };
-        call(Operation::List, self.place.operator.lister_options(&self.folder, options)).await
-    }
-
     /// The next entry of the folder. One that vanished, or never was one, has none.
     async fn entry(&mut self) -> TargetResult<Option<Entry>> {
         let Some(entries) = &mut self.entries else { return Ok(None) };
         let _turn = self.place.turn_to_call().await?;
         let mut next = call(Operation::List, entries.try_next()).await;
-        for _ in 0..STALE_TRIES_MAX {
-            match &next {
-                Err(error) if is_stale(error) => {
-                    next = call(Operation::List, entries.try_next()).await;
-                }
-                _ => break,
-            }
+        let mut again = Again::default();
+        // Both that answer so list a folder in one go: nothing of it was given yet.
+        while again.after(&next).await {
+            *entries = enter(self.place, &self.folder).await?;
+            next = call(Operation::List, entries.try_next()).await;
         }
         match next {
             Err(error) if error.kind() == TargetErrorKind::NotFound => Ok(None),
@@ -133,4 +124,10 @@ impl Walk<'_> {
             self.prefix.contains(&key) && !(self.place.traits.is_ftp && is_stray(key.as_str()));
         is_ours.then(|| object(key, entry.metadata()))
     }
+}
+
+async fn enter(place: &Place, folder: &str) -> TargetResult<Lister> {
+    let recursive = place.traits.folders == Folders::None;
+    let options = ListOptions { recursive, ..ListOptions::default() };
+    call(Operation::List, place.operator.lister_options(folder, options)).await
 }

@@ -5,7 +5,7 @@ use std::time::Duration;
 use strongroom_core::target::{Operation, TargetError, TargetErrorKind, TargetResult};
 use tokio::time::{Instant, timeout, timeout_at};
 
-use crate::error::mapped;
+use crate::error::{is_void, mapped};
 
 /// A small request that takes longer has stalled. Connecting (10 s) is a part of it.
 const CALL_TIME_MAX: Duration = Duration::from_secs(45);
@@ -52,6 +52,28 @@ async fn limited<T>(
 fn stalled(operation: Operation) -> TargetError {
     let why = "the storage stalled: no progress worth the name in 45 s";
     TargetError::new(TargetErrorKind::Unavailable, operation, why)
+}
+
+/// Asks again after answers that say nothing of the question: ones that were meant for another
+/// (FTP), or that were cut short because something else changed meanwhile (WebDAV listings).
+#[derive(Debug, Default)]
+pub(crate) struct Again {
+    tries: u32,
+}
+
+impl Again {
+    /// True if `outcome` is such an answer and another try is due; waits a moment before.
+    pub(crate) async fn after<T>(&mut self, outcome: &TargetResult<T>) -> bool {
+        const TRIES_MAX: u32 = 9;
+        const WAIT_FIRST: Duration = Duration::from_millis(4);
+        let says_nothing = outcome.as_ref().is_err_and(is_void);
+        if !says_nothing || self.tries == TRIES_MAX {
+            return false;
+        }
+        tokio::time::sleep(WAIT_FIRST * 2_u32.pow(self.tries)).await;
+        self.tries += 1;
+        true
+    }
 }
 
 /// Watches over a download: nothing for long, or next to nothing, is a stall.

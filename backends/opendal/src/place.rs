@@ -10,8 +10,8 @@ use tokio::sync::{Semaphore, SemaphorePermit};
 
 use crate::{
     config::OpendalConfig,
-    error::{STALE_TRIES_MAX, is_stale, mapped},
-    patience::call,
+    error::mapped,
+    patience::{Again, call},
     service::{Folders, Publish, Traits},
     transport::{RequestCount, Transport},
 };
@@ -111,7 +111,7 @@ impl Place {
         turn(&self.calls).await
     }
 
-    /// A small call that may be repeated; stale answers are not taken for it.
+    /// A small call that may be repeated, and is while the answer says nothing of it.
     pub(crate) async fn ask<T, Request>(
         &self,
         operation: Operation,
@@ -121,11 +121,9 @@ impl Place {
         Request: Future<Output = opendal::Result<T>>,
     {
         let mut answer = call(operation, request()).await;
-        for _ in 0..STALE_TRIES_MAX {
-            match &answer {
-                Err(error) if is_stale(error) => answer = call(operation, request()).await,
-                _ => break,
-            }
+        let mut again = Again::default();
+        while again.after(&answer).await {
+            answer = call(operation, request()).await;
         }
         answer
     }

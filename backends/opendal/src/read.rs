@@ -6,8 +6,7 @@ use opendal::{Buffer, BufferStream, BytesRange};
 use strongroom_core::target::{ByteRange, Operation, TargetError, TargetErrorKind, TargetResult};
 
 use crate::{
-    error::{STALE_TRIES_MAX, is_stale},
-    patience::{Watch, call},
+    patience::{Again, Watch, call},
     place::Place,
 };
 
@@ -86,14 +85,10 @@ async fn download(place: &Place, name: &str, range: BytesRange) -> TargetResult<
     let length = |part: &Option<Buffer>| part.as_ref().map_or(0, |part| part.len() as u64);
     let mut stream = begin(place, name, range).await?;
     let mut first = watch.step(stream.try_next(), length).await;
-    for _ in 0..STALE_TRIES_MAX {
-        match &first {
-            Err(error) if is_stale(error) => {
-                stream = begin(place, name, range).await?;
-                first = watch.step(stream.try_next(), length).await;
-            }
-            _ => break,
-        }
+    let mut again = Again::default();
+    while again.after(&first).await {
+        stream = begin(place, name, range).await?;
+        first = watch.step(stream.try_next(), length).await;
     }
     let Some(first) = first? else { return Ok(Bytes::new()) };
     parts.push(first.to_bytes());

@@ -13,16 +13,22 @@ use std::{
     time::Duration,
 };
 
+use futures::stream;
 use http::{HeaderMap, HeaderValue, Request, Response, StatusCode, header};
 use opendal::{Buffer, ErrorKind, HttpBody, HttpTransport};
 use opendal_http_transport_reqwest::ReqwestTransport;
 use strongroom_backend_support::invalid;
 use strongroom_core::target::TargetResult;
 
+use crate::error::CUT_LISTING;
+
 const CONNECT_TIME_MAX: Duration = Duration::from_secs(10);
 
 /// The header by which a WebDAV move may or may not replace what is there.
 const OVERWRITE: &str = "overwrite";
+
+/// What may stand at the end of a listing: its closing tag and some space.
+const END_OF_LISTING_LEN: usize = 200;
 
 /// How many requests went over the wire.
 pub(crate) type RequestCount = Arc<AtomicU64>;
@@ -66,7 +72,11 @@ impl HttpTransport for Transport {
         if self.is_exclusive && request.headers().contains_key(OVERWRITE) {
             request.headers_mut().insert(OVERWRITE, HeaderValue::from_static("F"));
         }
+        let lists = request.method().as_str() == "PROPFIND";
         let response = self.client.fetch(request).await?;
+        if lists && response.status() == StatusCode::MULTI_STATUS {
+            return whole_listing(response).await;
+        }
         match Refusal::of(response.status(), response.headers()) {
             None => Ok(response),
             Some(refusal) => {
@@ -75,6 +85,21 @@ impl HttpTransport for Transport {
             }
         }
     }
+}
+
+/// The same listing, made sure to be whole. A server that stumbles half-way (over an object that
+/// was removed meanwhile) cannot take back the status: some end the document properly and write
+/// what went wrong behind it.
+async fn whole_listing(response: Response<HttpBody>) -> opendal::Result<Response<HttpBody>> {
+    let (parts, mut body) = response.into_parts();
+    let listing = body.to_buffer().await?;
+    let tail = listing.slice(listing.len().saturating_sub(END_OF_LISTING_LEN)..).to_bytes();
+    if !String::from_utf8_lossy(&tail).trim_end().ends_with("multistatus>") {
+        return Err(opendal::Error::new(ErrorKind::Unexpected, CUT_LISTING).set_temporary());
+    }
+    let length = listing.len() as u64;
+    let body = HttpBody::new(stream::iter([Ok(listing)]), Some(length));
+    Ok(Response::from_parts(parts, body))
 }
 
 /// An answer that says the same whoever asked for whatever.

@@ -14,10 +14,7 @@ use strongroom_core::target::{
     Operation, Payload, PayloadStream, TargetError, TargetErrorKind, TargetResult,
 };
 
-use crate::{
-    error::{STALE_TRIES_MAX, is_stale},
-    patience::{call, upload},
-};
+use crate::patience::{Again, call, upload};
 
 /// A part of a multipart upload.
 const PART_BYTES: usize = 8 << 20;
@@ -112,41 +109,39 @@ async fn write_parts(
     match feed(&mut writer, pieces).await {
         Ok(()) => upload((PART_BYTES * PARTS_AT_ONCE) as u64, writer.close()).await.map(drop),
         Err(error) => {
-            give_up(&mut writer, path).await;
+            give_up(writer, path).await;
             Err(error)
         }
     }
 }
 
-/// A writer that has taken the first piece. Where a stale answer was in the way, nothing of the
-/// object is on its way yet, so that another writer can begin anew.
+/// A writer that has taken the first piece. Where an answer that says nothing was in the way,
+/// nothing of the object is on its way yet, so that another writer can begin.
 async fn begin(
     operator: &Operator,
     path: &str,
     options: &WriteOptions,
     first: Option<Bytes>,
 ) -> TargetResult<Writer> {
-    let mut tries = 0;
+    let mut again = Again::default();
     loop {
         let made = operator.writer_options(path, options.clone());
         let mut writer = call(Operation::Put, made).await?;
         let Some(piece) = first.clone() else { return Ok(writer) };
-        match upload(piece.len() as u64, writer.write(piece)).await {
-            Ok(()) => return Ok(writer),
-            Err(error) => {
-                give_up(&mut writer, path).await;
-                tries += 1;
-                if tries > STALE_TRIES_MAX || !is_stale(&error) {
-                    return Err(error);
-                }
-            }
+        let written = upload(piece.len() as u64, writer.write(piece)).await;
+        if written.is_ok() {
+            return Ok(writer);
+        }
+        give_up(writer, path).await;
+        if !again.after(&written).await {
+            written?;
         }
     }
 }
 
 /// Ends a writer without finishing the object: closing it could finish a part of it. Some cannot
 /// abort; dropping the writer is all there is then.
-async fn give_up(writer: &mut Writer, path: &str) {
+async fn give_up(mut writer: Writer, path: &str) {
     if let Err(error) = call(Operation::Put, writer.abort()).await {
         tracing::debug!(%error, path, "an upload was dropped, not aborted");
     }
