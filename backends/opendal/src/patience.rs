@@ -1,0 +1,150 @@
+//! How long to wait for a storage before it counts as stalled. Knows nothing of what is sent.
+
+use std::time::Duration;
+
+use strongroom_core::target::{Operation, TargetError, TargetErrorKind, TargetResult};
+use tokio::time::{Instant, timeout, timeout_at};
+
+use crate::error::{is_void, mapped};
+
+/// A small request that takes longer has stalled. Connecting (10 s) is a part of it.
+const CALL_TIME_MAX: Duration = Duration::from_secs(45);
+
+/// A transfer is looked at in windows of this length ...
+const WINDOW: Duration = Duration::from_secs(45);
+
+/// ... each of which must bring at least this much, or the end.
+const WINDOW_BYTES_MIN: u64 = 64 << 10;
+
+/// The slowest upload in one piece that is not a stall, in bytes a second.
+const UPLOAD_RATE_MIN: u64 = 32 << 10;
+
+type Answer<T> = opendal::Result<T>;
+
+/// The answer to a small request, or that it stalled.
+pub(crate) async fn call<T>(
+    operation: Operation,
+    request: impl Future<Output = Answer<T>>,
+) -> TargetResult<T> {
+    limited(operation, CALL_TIME_MAX, request).await
+}
+
+/// The answer to a request that carries `bytes` to the storage, or that it stalled.
+pub(crate) async fn upload<T>(
+    bytes: u64,
+    request: impl Future<Output = Answer<T>>,
+) -> TargetResult<T> {
+    let sending = Duration::from_secs(bytes / UPLOAD_RATE_MIN);
+    limited(Operation::Put, CALL_TIME_MAX + sending, request).await
+}
+
+async fn limited<T>(
+    operation: Operation,
+    time_max: Duration,
+    request: impl Future<Output = Answer<T>>,
+) -> TargetResult<T> {
+    match timeout(time_max, request).await {
+        Ok(answer) => answer.map_err(|error| mapped(operation, error)),
+        Err(_) => Err(stalled(operation)),
+    }
+}
+
+fn stalled(operation: Operation) -> TargetError {
+    let why = "the storage stalled: no progress worth the name in 45 s";
+    TargetError::new(TargetErrorKind::Unavailable, operation, why)
+}
+
+/// Asks again after answers that say nothing of the question: ones that were meant for another
+/// (FTP), or that were cut short because something else changed meanwhile (WebDAV listings).
+#[derive(Debug, Default)]
+pub(crate) struct Again {
+    tries: u32,
+}
+
+impl Again {
+    /// True if `outcome` is such an answer and another try is due; waits a moment before.
+    pub(crate) async fn after<T>(&mut self, outcome: &TargetResult<T>) -> bool {
+        const TRIES_MAX: u32 = 9;
+        const WAIT_FIRST: Duration = Duration::from_millis(4);
+        let says_nothing = outcome.as_ref().is_err_and(is_void);
+        if !says_nothing || self.tries == TRIES_MAX {
+            return false;
+        }
+        tokio::time::sleep(WAIT_FIRST * 2_u32.pow(self.tries)).await;
+        self.tries += 1;
+        true
+    }
+}
+
+/// Watches over a download: nothing for long, or next to nothing, is a stall.
+#[derive(Debug)]
+pub(crate) struct Watch {
+    window_ends: Instant,
+    bytes: u64,
+}
+
+impl Watch {
+    pub(crate) fn begin() -> Self {
+        Self { window_ends: Instant::now() + WINDOW, bytes: 0 }
+    }
+
+    /// The next step of a download, which `size` measures.
+    pub(crate) async fn step<T>(
+        &mut self,
+        request: impl Future<Output = Answer<T>>,
+        size: impl Fn(&T) -> u64,
+    ) -> TargetResult<T> {
+        if Instant::now() >= self.window_ends {
+            if self.bytes < WINDOW_BYTES_MIN {
+                return Err(stalled(Operation::Get));
+            }
+            *self = Self::begin();
+        }
+        // One step may take the rest of this window and a little more, never for ever.
+        let deadline = self.window_ends + Duration::from_secs(5);
+        match timeout_at(deadline, request).await {
+            Ok(Ok(step)) => {
+                self.bytes += size(&step);
+                Ok(step)
+            }
+            Ok(Err(error)) => Err(mapped(Operation::Get, error)),
+            Err(_) => Err(stalled(Operation::Get)),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn silence_and_a_trickle_are_stalls() {
+        let began = Instant::now();
+        let silent = call(Operation::Head, std::future::pending::<Answer<()>>()).await;
+        assert!(silent.unwrap_err().is_retryable());
+        assert!(began.elapsed() < Duration::from_secs(60));
+
+        let (began, mut watch) = (Instant::now(), Watch::begin());
+        let slow = || async {
+            tokio::time::sleep(Duration::from_secs(1)).await;
+            Ok(1)
+        };
+        let error = loop {
+            match watch.step(slow(), |bytes| *bytes).await {
+                Ok(_) => {}
+                Err(error) => break error,
+            }
+        };
+        assert_eq!(error.kind(), TargetErrorKind::Unavailable);
+        assert!(began.elapsed() < Duration::from_secs(60));
+
+        let mut watch = Watch::begin();
+        for _ in 0..200 {
+            let fast = async {
+                tokio::time::sleep(Duration::from_secs(1)).await;
+                Ok(1 << 20)
+            };
+            watch.step(fast, |bytes| *bytes).await.unwrap();
+        }
+    }
+}

@@ -1,0 +1,163 @@
+//! The HTTP client under OpenDAL: own CA, time to connect, a count of requests, and a move that
+//! must not overwrite. Answers that mean the same everywhere are told apart here, as OpenDAL's
+//! services drop the status. Knows no service by name and no object.
+
+use std::{
+    error::Error,
+    fmt,
+    path::Path,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
+
+use futures::stream;
+use http::{HeaderMap, HeaderValue, Request, Response, StatusCode, header};
+use opendal::{Buffer, ErrorKind, HttpBody, HttpTransport};
+use opendal_http_transport_reqwest::ReqwestTransport;
+use strongroom_backend_support::invalid;
+use strongroom_core::target::TargetResult;
+
+use crate::error::CUT_LISTING;
+
+const CONNECT_TIME_MAX: Duration = Duration::from_secs(10);
+
+/// The header by which a WebDAV move may or may not replace what is there.
+const OVERWRITE: &str = "overwrite";
+
+/// What may stand at the end of a listing: its closing tag and some space.
+const END_OF_LISTING_LEN: usize = 200;
+
+/// How many requests went over the wire.
+pub(crate) type RequestCount = Arc<AtomicU64>;
+
+/// A client that counts.
+#[derive(Debug, Clone)]
+pub(crate) struct Transport {
+    client: ReqwestTransport,
+    requests: RequestCount,
+    is_exclusive: bool,
+}
+
+impl Transport {
+    /// A client that trusts the usual authorities, and those in `ca_file`.
+    pub(crate) fn new(ca_file: Option<&Path>, requests: RequestCount) -> TargetResult<Self> {
+        let mut builder = reqwest::Client::builder().connect_timeout(CONNECT_TIME_MAX);
+        if let Some(path) = ca_file {
+            let pem = std::fs::read(path).map_err(|error| {
+                invalid("the file of ca-file cannot be read").at(path.display()).because(error)
+            })?;
+            let authorities = reqwest::Certificate::from_pem_bundle(&pem).map_err(|error| {
+                invalid("the file of ca-file has no certificates").at(path.display()).because(error)
+            })?;
+            builder = builder.tls_certs_merge(authorities);
+        }
+        let client = builder
+            .build()
+            .map_err(|error| invalid("the HTTP client cannot be made").because(error))?;
+        Ok(Self { client: ReqwestTransport::new(client), requests, is_exclusive: false })
+    }
+
+    /// The same client, whose moves never overwrite.
+    pub(crate) fn exclusive(&self) -> Self {
+        Self { is_exclusive: true, ..self.clone() }
+    }
+}
+
+impl HttpTransport for Transport {
+    async fn fetch(&self, mut request: Request<Buffer>) -> opendal::Result<Response<HttpBody>> {
+        self.requests.fetch_add(1, Ordering::Relaxed);
+        if self.is_exclusive && request.headers().contains_key(OVERWRITE) {
+            request.headers_mut().insert(OVERWRITE, HeaderValue::from_static("F"));
+        }
+        let lists = request.method().as_str() == "PROPFIND";
+        let response = self.client.fetch(request).await?;
+        if lists && response.status() == StatusCode::MULTI_STATUS {
+            return whole_listing(response).await;
+        }
+        match Refusal::of(response.status(), response.headers()) {
+            None => Ok(response),
+            Some(refusal) => {
+                let error = opendal::Error::new(ErrorKind::Unexpected, "the server refuses");
+                Err(error.set_source(refusal))
+            }
+        }
+    }
+}
+
+/// The same listing, made sure to be whole. A server that stumbles half-way (over an object that
+/// was removed meanwhile) cannot take back the status: some end the document properly and write
+/// what went wrong behind it.
+async fn whole_listing(response: Response<HttpBody>) -> opendal::Result<Response<HttpBody>> {
+    let (parts, mut body) = response.into_parts();
+    let listing = body.to_buffer().await?;
+    let tail = listing.slice(listing.len().saturating_sub(END_OF_LISTING_LEN)..).to_bytes();
+    if !String::from_utf8_lossy(&tail).trim_end().ends_with("multistatus>") {
+        return Err(opendal::Error::new(ErrorKind::Unexpected, CUT_LISTING).set_temporary());
+    }
+    let length = listing.len() as u64;
+    let body = HttpBody::new(stream::iter([Ok(listing)]), Some(length));
+    Ok(Response::from_parts(parts, body))
+}
+
+/// An answer that says the same whoever asked for whatever.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Refusal {
+    pub(crate) status: StatusCode,
+    pub(crate) retry_after: Option<Duration>,
+}
+
+impl Refusal {
+    /// The refusal that `error` comes from.
+    pub(crate) fn behind(error: &opendal::Error) -> Option<Self> {
+        let mut causes = std::iter::successors(error.source(), |cause| Error::source(*cause));
+        causes.find_map(|cause| cause.downcast_ref::<Self>().copied())
+    }
+
+    /// True if another request has the place locked at this moment.
+    pub(crate) fn is_locked(error: &opendal::Error) -> bool {
+        Self::behind(error).is_some_and(|refusal| refusal.status == StatusCode::LOCKED)
+    }
+
+    fn of(status: StatusCode, headers: &HeaderMap) -> Option<Self> {
+        let seconds = headers
+            .get(header::RETRY_AFTER)
+            .and_then(|value| value.to_str().ok()?.trim().parse().ok())
+            .map(Duration::from_secs);
+        let is_refusal = match status {
+            StatusCode::UNAUTHORIZED
+            | StatusCode::LOCKED
+            | StatusCode::TOO_MANY_REQUESTS
+            | StatusCode::INSUFFICIENT_STORAGE => true,
+            StatusCode::SERVICE_UNAVAILABLE => seconds.is_some(),
+            _ => false,
+        };
+        is_refusal.then_some(Self { status, retry_after: seconds })
+    }
+}
+
+impl fmt::Display for Refusal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "HTTP status {}", self.status)
+    }
+}
+
+impl Error for Refusal {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn answers_that_mean_the_same_everywhere_are_told_apart() {
+        let mut headers = HeaderMap::new();
+        assert_eq!(Refusal::of(StatusCode::NOT_FOUND, &headers), None);
+        assert_eq!(Refusal::of(StatusCode::SERVICE_UNAVAILABLE, &headers), None);
+        assert!(Refusal::of(StatusCode::UNAUTHORIZED, &headers).is_some());
+        headers.insert(header::RETRY_AFTER, HeaderValue::from_static("7"));
+        let refusal = Refusal::of(StatusCode::SERVICE_UNAVAILABLE, &headers).unwrap();
+        assert_eq!(refusal.retry_after, Some(Duration::from_secs(7)));
+    }
+}

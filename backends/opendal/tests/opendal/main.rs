@@ -1,0 +1,15 @@
+//! OpenDAL services as targets, against real servers where there are any.
+//!
+//! `scripts/test` starts the servers and sets the variables (`TEST_SFTP_HOST` ...) that these
+//! tests read.
+#![expect(clippy::unwrap_used, clippy::print_stderr, reason = "a test fails by panicking")]
+
+mod adapter;
+mod behaviour;
+mod claims;
+mod conformance;
+mod refusals;
+mod restarts;
+mod servers;
+mod streams;
+mod urls;
