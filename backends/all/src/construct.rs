@@ -33,7 +33,7 @@ pub(crate) async fn local(path: &Path, mode: OpenMode) -> TargetResult<SharedTar
 
 /// A function that makes a target by a configuration read from the URL and the environment.
 macro_rules! constructor {
-    ($name:ident, $feature:literal, $krate:ident, $config:ident, $target:ident) => {
+    ($name:ident, $feature:literal, $krate:ident, $config:ident, $target:ident $(, $by:tt)?) => {
         pub(crate) async fn $name(url: &RemoteUrl, mode: OpenMode) -> TargetResult<SharedTarget> {
             #[cfg(feature = $feature)]
             {
@@ -41,8 +41,8 @@ macro_rules! constructor {
                 use $krate::{$config, $target};
                 let config = $config::from_url(url.as_str(), &Environment::process())?;
                 Ok(std::sync::Arc::new(match mode {
-                    OpenMode::Existing => $target::open(config).await?,
-                    OpenMode::Create => $target::create(config).await?,
+                    OpenMode::Existing => $target::open($($by)? config).await?,
+                    OpenMode::Create => $target::create($($by)? config).await?,
                 }))
             }
             #[cfg(not(feature = $feature))]
@@ -58,4 +58,4 @@ constructor!(s3, "s3", strongroom_s3, S3Config, S3Target);
 constructor!(azure, "azure", strongroom_azure, AzureConfig, AzureTarget);
 constructor!(smb, "smb", strongroom_smb, SmbConfig, SmbTarget);
 constructor!(object_store, "gs", strongroom_object_store, GcsConfig, GcsTarget);
-constructor!(opendal, "opendal", strongroom_opendal, OpendalConfig, OpendalTarget);
+constructor!(opendal, "opendal", strongroom_opendal, OpendalConfig, OpendalTarget, &);

@@ -126,9 +126,7 @@ const SFTP: Kind = Kind {
         let (key, known) = (get("TEST_SFTP_KEY"), get("TEST_SFTP_KNOWN_HOSTS"));
         let root = get("TEST_SFTP_ROOT");
         Reach::new(
-            format!(
-                "sftp://{user}@{host}:{port}{root}/{place}?key-file={key}&known-hosts={known}"
-            ),
+            format!("sftp://{user}@{host}:{port}{root}/{place}?key-file={key}&known-hosts={known}"),
             [("WRONG", get("TEST_SFTP_WRONG_KEY")), ("RIGHT", key)],
         )
     },
@@ -219,9 +217,10 @@ fn conformance(kind: Kind) {
     let place = Place::new(kind, "check");
     let listed = kind.listed.to_string();
     let outcome = Outcome::of(
-        place.command().args(["target", "check", "--create", "--objects", &listed, "--json"]).arg(
-            &place.reach.url,
-        ),
+        place
+            .command()
+            .args(["target", "check", "--create", "--objects", &listed, "--json"])
+            .arg(&place.reach.url),
     );
     let report = outcome.summary();
     let failed: Vec<&str> = report["conformance"]["checks"]

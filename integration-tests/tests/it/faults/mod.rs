@@ -286,9 +286,7 @@ impl Scene {
             }
             Doing::Replace => put(PutMode::Replace).await.map(|()| Seen::Nothing),
             Doing::Get => target.get_full(&self.key).await.map(Seen::Content),
-            Doing::GetRange => {
-                target.get_range(&self.key, 1_000, 50_000).await.map(Seen::Content)
-            }
+            Doing::GetRange => target.get_range(&self.key, 1_000, 50_000).await.map(Seen::Content),
             Doing::Head => target.head(&self.key).await.map(|found| Seen::Size(found.size_bytes)),
             Doing::List => {
                 let listed = target.list_all(&KeyPrefix::all()).await?;
@@ -343,8 +341,7 @@ impl Scene {
                 expect(names == right, &format!("an incomplete listing: {names:?}"))
             }
             (Doing::Delete, Ok(_)) => {
-                let is_lied_to =
-                    matches!(kind.fault, Fault::Status(404, _) | Fault::ErrorInside);
+                let is_lied_to = matches!(kind.fault, Fault::Status(404, _) | Fault::ErrorInside);
                 expect(stored.is_none() || is_lied_to, "deleted, and still there")
             }
             (_, Err(_)) => expect(is_before || is_after, "half written"),

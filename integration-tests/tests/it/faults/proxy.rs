@@ -123,20 +123,16 @@ impl Message {
 
     fn without_headers(&self, left_out: &[&str]) -> String {
         let is_kept = |line: &&str| {
-            !line.split_once(':').is_some_and(|(key, _)| {
-                left_out.iter().any(|name| key.eq_ignore_ascii_case(name))
-            })
+            !line
+                .split_once(':')
+                .is_some_and(|(key, _)| left_out.iter().any(|name| key.eq_ignore_ascii_case(name)))
         };
         let lines: Vec<_> = self.head.trim_end().lines().filter(is_kept).collect();
         format!("{}\r\n\r\n", lines.join("\r\n"))
     }
 }
 
-async fn serve(
-    mut client: TcpStream,
-    upstream: SocketAddr,
-    rule: &Mutex<Rule>,
-) -> io::Result<()> {
+async fn serve(mut client: TcpStream, upstream: SocketAddr, rule: &Mutex<Rule>) -> io::Result<()> {
     client.set_nodelay(true)?;
     loop {
         let Some(head) = read_head(&mut client).await? else { return Ok(()) };

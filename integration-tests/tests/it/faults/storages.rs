@@ -26,7 +26,9 @@ impl Protocol {
     /// The requests that carry a part of a large object.
     pub fn part_filter(self) -> Filter {
         match self {
-            Self::S3 => |message| message.method() == "PUT" && message.target().contains("partNumber"),
+            Self::S3 => {
+                |message| message.method() == "PUT" && message.target().contains("partNumber")
+            }
             Self::Azure => |message| message.target().contains("comp=block&"),
             Self::WebDav => |message| message.method() == "PUT",
         }
@@ -35,7 +37,9 @@ impl Protocol {
     /// The request that makes a large object visible.
     pub fn commit_filter(self) -> Filter {
         match self {
-            Self::S3 => |message| message.method() == "POST" && message.target().contains("uploadId"),
+            Self::S3 => {
+                |message| message.method() == "POST" && message.target().contains("uploadId")
+            }
             Self::Azure => |message| message.target().contains("comp=blocklist"),
             Self::WebDav => |message| message.method() == "MOVE",
         }
@@ -97,11 +101,15 @@ impl Storage {
         match self.protocol {
             Protocol::S3 => {
                 let region = variable("TEST_S3_REGION");
-                format!("s3://{place}/{folder}?endpoint=http://{address}&region={region}&path-style=true")
+                format!(
+                    "s3://{place}/{folder}?endpoint=http://{address}&region={region}&path-style=true"
+                )
             }
             Protocol::Azure => {
                 let account = variable("TEST_AZURE_ACCOUNT");
-                format!("az://{place}/{folder}?account={account}&endpoint=http://{address}/{account}")
+                format!(
+                    "az://{place}/{folder}?account={account}&endpoint=http://{address}/{account}"
+                )
             }
             Protocol::WebDav => {
                 let user = variable("TEST_WEBDAV_USER");

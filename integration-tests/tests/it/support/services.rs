@@ -88,7 +88,8 @@ fn free_ports() -> u16 {
     let is_free = |port: u16| TcpListener::bind(("127.0.0.1", port)).is_ok();
     let begin = 11_000 + (std::process::id() % 700) as u16 * 10;
     let candidates = (0..700).map(|step: u16| 11_000 + (begin - 11_000 + step * 10) % 7_000);
-    let mut free = candidates
-        .filter(|base| (0..10).all(|offset| is_free(base + offset) && is_free(base + offset + 10_000)));
+    let mut free = candidates.filter(|base| {
+        (0..10).all(|offset| is_free(base + offset) && is_free(base + offset + 10_000))
+    });
     free.next().unwrap_or_else(|| panic!("no free ports"))
 }
