@@ -116,7 +116,13 @@ impl Opener for CommandOpener {
             CommandStderr::Inherit => Stdio::inherit(),
             CommandStderr::Capture => Stdio::piped(),
         };
-        let child = Command::new(program)
+        let mut command = Command::new(program);
+        // what opens our repositories and storages is no business of theirs
+        let ours = std::env::vars_os().map(|(name, _)| name);
+        ours.filter(|name| name.as_encoded_bytes().starts_with(b"STRONGROOM_")).for_each(|name| {
+            command.env_remove(name);
+        });
+        let child = command
             .args(arguments)
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
