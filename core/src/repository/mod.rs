@@ -33,7 +33,7 @@ use crate::{
     format::{descriptor::Settings, page::TableRoot},
     id::RepositoryId,
     runtime::Runtime,
-    target::SharedTarget,
+    target::{BackupTarget, SharedTarget},
 };
 
 /// Where a repository is, and where copies of its small objects are kept.
@@ -49,6 +49,12 @@ pub struct Storage {
 
 impl From<SharedTarget> for Storage {
     fn from(target: SharedTarget) -> Self {
+        Self { target, cache: None }
+    }
+}
+
+impl<T: BackupTarget> From<Arc<T>> for Storage {
+    fn from(target: Arc<T>) -> Self {
         Self { target, cache: None }
     }
 }

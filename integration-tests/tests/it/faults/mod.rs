@@ -345,6 +345,7 @@ impl Scene {
                 expect(stored.is_none() || is_lied_to, "deleted, and still there")
             }
             (_, Err(_)) => expect(is_before || is_after, "half written"),
+            (_, Ok(Seen::Nothing)) => Err("an answer without what was asked for".to_owned()),
         }
     }
 }

@@ -131,7 +131,7 @@ impl Storage {
             }
             Protocol::WebDav => {
                 let config = OpendalConfig::from_url(url, &environment).unwrap();
-                Arc::new(OpendalTarget::create(config).await.unwrap())
+                Arc::new(OpendalTarget::create(&config).await.unwrap())
             }
         }
     }
