@@ -18,8 +18,12 @@ use aws_sdk_s3::{
     config::{
         BehaviorVersion, ConfigBag, Credentials, Intercept, Region, RequestChecksumCalculation,
         ResponseChecksumValidation, RuntimeComponents, SharedHttpClient,
-        StalledStreamProtectionConfig, http::HttpResponse,
-        interceptors::BeforeTransmitInterceptorContextRef, retry::RetryConfig,
+        StalledStreamProtectionConfig,
+        http::HttpResponse,
+        interceptors::{
+            BeforeDeserializationInterceptorContextMut, BeforeTransmitInterceptorContextRef,
+        },
+        retry::RetryConfig,
         timeout::TimeoutConfig,
     },
     error::{BoxError, ProvideErrorMetadata, SdkError},
@@ -74,6 +78,37 @@ impl Intercept for Requests {
     }
 }
 
+/// Headers of answers that some servers send twice, which the SDK takes for nonsense.
+const SENT_TWICE: &[&str] = &[
+    "x-amz-server-side-encryption-customer-algorithm",
+    "x-amz-server-side-encryption-customer-key-md5",
+];
+
+/// Leaves one of what was sent twice.
+#[derive(Debug)]
+struct OneOfEach;
+
+impl Intercept for OneOfEach {
+    fn name(&self) -> &'static str {
+        "OneOfEach"
+    }
+
+    fn modify_before_deserialization(
+        &self,
+        context: &mut BeforeDeserializationInterceptorContextMut<'_>,
+        _: &RuntimeComponents,
+        _: &mut ConfigBag,
+    ) -> Result<(), BoxError> {
+        let headers = context.response_mut().headers_mut();
+        for name in SENT_TWICE {
+            if let Some(value) = headers.get(*name).map(str::to_owned) {
+                headers.insert(*name, value);
+            }
+        }
+        Ok(())
+    }
+}
+
 /// A client for `config` that counts in `requests`.
 ///
 /// It tries every request once: only we know whether a repetition is safe. The limits on silence
@@ -114,6 +149,7 @@ pub(crate) async fn client(config: &S3Config, requests: &Requests) -> TargetResu
         .force_path_style(config.is_path_style)
         .request_checksum_calculation(sent)
         .response_checksum_validation(verified)
+        .interceptor(OneOfEach)
         .interceptor(requests.clone());
     Ok(Client::from_conf(settings.build()))
 }

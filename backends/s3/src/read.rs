@@ -2,7 +2,10 @@
 //!
 //! Never returns fewer bytes than the storage promised.
 
-use aws_sdk_s3::{operation::get_object::GetObjectOutput, primitives::ByteStream};
+use aws_sdk_s3::{
+    Config, config::ResponseChecksumValidation, operation::get_object::GetObjectOutput,
+    primitives::ByteStream,
+};
 use bytes::{Bytes, BytesMut};
 use strongroom_core::target::{ByteRange, ObjectKey, ObjectMeta, Operation, TargetResult};
 
@@ -36,6 +39,14 @@ pub(crate) async fn get(bucket: &Bucket, key: &ObjectKey, range: ByteRange) -> T
     let whole = async {
         let request = bucket.client.get_object().set_range(header);
         let request = addressed!(bucket, bucket.names.full(key), request);
+        // A checksum covers the whole object, and some servers send it with a part.
+        let verified = match range {
+            ByteRange::Full => None,
+            ByteRange::From { .. } => Some(ResponseChecksumValidation::WhenRequired),
+        };
+        let mut settings = Config::builder();
+        settings.set_response_checksum_validation(verified);
+        let request = request.customize().config_override(settings);
         let object = request.send().await.map_err(Failure::of)?;
         let expected = expected_bytes(&object, range)?;
         read_body(object.body, expected, &progress).await
