@@ -19,8 +19,8 @@ use crate::{
 /// Before more than this has arrived, no more than this is set aside for it.
 const RESERVED_BYTES_MAX: usize = 16 << 20;
 
-/// No object is larger, and some servers compute with signed numbers.
-const OFFSET_MAX: u64 = i64::MAX as u64;
+/// No object is nearly as large, and servers that add to this do not overflow.
+const OFFSET_MAX: u64 = 1 << 60;
 
 /// Reads `range` of the object.
 pub(crate) async fn get(bucket: &Bucket, key: &ObjectKey, range: ByteRange) -> TargetResult<Bytes> {
@@ -53,8 +53,21 @@ pub(crate) async fn get(bucket: &Bucket, key: &ObjectKey, range: ByteRange) -> T
     };
     match guarded(&progress, whole).await.map_err(Failure::stalled) {
         Ok(Ok(bytes)) => Ok(bytes),
-        Ok(Err(failure)) if failure.status() == 416 && range != ByteRange::Full => Ok(Bytes::new()),
+        Ok(Err(failure)) if failure.status() == 416 => past_the_end(bucket, key, range).await,
         Ok(Err(failure)) | Err(failure) => Err(failure.into_error(Operation::Get)),
+    }
+}
+
+/// Makes sure that a range that the server cannot satisfy is past the end, and not merely beyond
+/// what the server computes with.
+async fn past_the_end(bucket: &Bucket, key: &ObjectKey, range: ByteRange) -> TargetResult<Bytes> {
+    let size_bytes = head(bucket, key, Operation::Get).await?.size_bytes;
+    match range.within(size_bytes).is_empty() {
+        true => Ok(Bytes::new()),
+        false => {
+            let text = format!("416 for a range inside an object of {size_bytes} bytes");
+            Err(Failure::Nonsense(text).into_error(Operation::Get))
+        }
     }
 }
 
