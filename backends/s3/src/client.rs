@@ -39,6 +39,7 @@ use rustls::{
 };
 use strongroom_backend_support::invalid;
 use strongroom_core::target::TargetResult;
+use tracing::{instrument::WithSubscriber, subscriber::NoSubscriber};
 
 use crate::{
     config::{Checksums, S3Config, S3Credentials},
@@ -132,7 +133,7 @@ pub(crate) async fn client(config: &S3Config, requests: &Requests) -> TargetResu
     if let Some(endpoint) = &config.endpoint {
         loader = loader.endpoint_url(endpoint);
     }
-    let shared = loader.load().await;
+    let shared = silently(loader.load()).await;
     if shared.region().is_none() {
         return Err(invalid("no region is known for the bucket")
             .hint("set region=NAME in the URL, AWS_REGION, or a region in the profile"));
@@ -201,6 +202,11 @@ fn certificates(path: &Path) -> TargetResult<Vec<u8>> {
     }
 }
 
+/// Runs work of the SDK without its own log, which at its most talkative holds the key of SSE-C.
+pub(crate) fn silently<T>(work: impl Future<Output = T>) -> impl Future<Output = T> {
+    work.with_subscriber(NoSubscriber::default())
+}
+
 /// Sends a request for as long as `progress` grows.
 pub(crate) async fn send<T, E>(
     progress: &Progress,
@@ -209,7 +215,7 @@ pub(crate) async fn send<T, E>(
 where
     E: ProvideErrorMetadata + std::error::Error + 'static,
 {
-    guarded(progress, request).await.map_err(Failure::stalled)?.map_err(Failure::of)
+    guarded(progress, silently(request)).await.map_err(Failure::stalled)?.map_err(Failure::of)
 }
 
 #[cfg(test)]

@@ -10,7 +10,7 @@ use bytes::{Bytes, BytesMut};
 use strongroom_core::target::{ByteRange, ObjectKey, ObjectMeta, Operation, TargetResult};
 
 use crate::{
-    client::send,
+    client::{send, silently},
     error::Failure,
     flow::{Progress, guarded},
     request::{Bucket, addressed},
@@ -51,7 +51,7 @@ pub(crate) async fn get(bucket: &Bucket, key: &ObjectKey, range: ByteRange) -> T
         let expected = expected_bytes(&object, range)?;
         read_body(object.body, expected, &progress).await
     };
-    match guarded(&progress, whole).await.map_err(Failure::stalled) {
+    match guarded(&progress, silently(whole)).await.map_err(Failure::stalled) {
         Ok(Ok(bytes)) => Ok(bytes),
         Ok(Err(failure)) if failure.status() == 416 => past_the_end(bucket, key, range).await,
         Ok(Err(failure)) | Err(failure) => Err(failure.into_error(Operation::Get)),

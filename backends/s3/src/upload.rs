@@ -184,7 +184,8 @@ impl Goal<'_> {
     async fn decided(&self, failure: &Failure, is_maybe_done: bool) -> Option<TargetResult<()>> {
         let is_create = self.mode == PutMode::Create;
         let is_refused = is_create && (failure.is_exists() || failure.is_conflict());
-        if !is_refused && !(is_maybe_done && is_gone(failure)) {
+        let is_over = is_maybe_done && is_gone(failure);
+        if !(is_refused || is_over) {
             return None;
         }
         // Without doubt about an earlier try, "exists" needs no second look.
