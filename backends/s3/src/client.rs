@@ -33,6 +33,7 @@ use aws_smithy_http_client::{
     proxy::ProxyConfig,
     tls::{Provider, TlsContext, TrustStore, rustls_provider::CryptoMode},
 };
+use base64::{Engine, engine::general_purpose::STANDARD as BASE64};
 use rustls::{
     RootCertStore,
     pki_types::{CertificateDer, pem::PemObject},
@@ -181,7 +182,8 @@ fn http_client(ca_file: Option<&Path>) -> TargetResult<SharedHttpClient> {
     Ok(Builder::new().build_with_connector_fn(connector))
 }
 
-/// The PEM file at `path`, looked through before the SDK panics over it.
+/// Those certificates of the PEM file at `path` that can be used. The SDK panics over others, and
+/// bundles of systems may hold some.
 fn certificates(path: &Path) -> TargetResult<Vec<u8>> {
     let bad = |why: &str| {
         invalid(format!("{why} in the file that ca-file or AWS_CA_BUNDLE names")).at(path.display())
@@ -191,14 +193,17 @@ fn certificates(path: &Path) -> TargetResult<Vec<u8>> {
             .at(path.display())
             .because(error)
     })?;
-    let mut store = RootCertStore::empty();
+    let (mut store, mut usable) = (RootCertStore::empty(), String::new());
     for certificate in CertificateDer::pem_slice_iter(&pem) {
         let certificate = certificate.map_err(|_| bad("broken PEM"))?;
-        store.add(certificate).map_err(|_| bad("a certificate that cannot be read"))?;
+        let text = BASE64.encode(&certificate);
+        if store.add(certificate).is_ok() {
+            usable += &format!("-----BEGIN CERTIFICATE-----\n{text}\n-----END CERTIFICATE-----\n");
+        }
     }
-    match store.is_empty() {
-        true => Err(bad("no certificate")),
-        false => Ok(pem),
+    match usable.is_empty() {
+        true => Err(bad("no certificate that can be used")),
+        false => Ok(usable.into_bytes()),
     }
 }
 
