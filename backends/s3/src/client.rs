@@ -18,8 +18,12 @@ use aws_sdk_s3::{
     config::{
         BehaviorVersion, ConfigBag, Credentials, Intercept, Region, RequestChecksumCalculation,
         ResponseChecksumValidation, RuntimeComponents, SharedHttpClient,
-        StalledStreamProtectionConfig, http::HttpResponse,
-        interceptors::BeforeTransmitInterceptorContextRef, retry::RetryConfig,
+        StalledStreamProtectionConfig,
+        http::HttpResponse,
+        interceptors::{
+            BeforeDeserializationInterceptorContextMut, BeforeTransmitInterceptorContextRef,
+        },
+        retry::RetryConfig,
         timeout::TimeoutConfig,
     },
     error::{BoxError, ProvideErrorMetadata, SdkError},
@@ -29,12 +33,14 @@ use aws_smithy_http_client::{
     proxy::ProxyConfig,
     tls::{Provider, TlsContext, TrustStore, rustls_provider::CryptoMode},
 };
+use base64::{Engine, engine::general_purpose::STANDARD as BASE64};
 use rustls::{
     RootCertStore,
     pki_types::{CertificateDer, pem::PemObject},
 };
 use strongroom_backend_support::invalid;
 use strongroom_core::target::TargetResult;
+use tracing::{instrument::WithSubscriber, subscriber::NoSubscriber};
 
 use crate::{
     config::{Checksums, S3Config, S3Credentials},
@@ -74,6 +80,37 @@ impl Intercept for Requests {
     }
 }
 
+/// Headers of answers that some servers send twice, which the SDK takes for nonsense.
+const SENT_TWICE: &[&str] = &[
+    "x-amz-server-side-encryption-customer-algorithm",
+    "x-amz-server-side-encryption-customer-key-md5",
+];
+
+/// Leaves one of what was sent twice.
+#[derive(Debug)]
+struct OneOfEach;
+
+impl Intercept for OneOfEach {
+    fn name(&self) -> &'static str {
+        "OneOfEach"
+    }
+
+    fn modify_before_deserialization(
+        &self,
+        context: &mut BeforeDeserializationInterceptorContextMut<'_>,
+        _: &RuntimeComponents,
+        _: &mut ConfigBag,
+    ) -> Result<(), BoxError> {
+        let headers = context.response_mut().headers_mut();
+        for name in SENT_TWICE {
+            if let Some(value) = headers.get(*name).map(str::to_owned) {
+                headers.insert(*name, value);
+            }
+        }
+        Ok(())
+    }
+}
+
 /// A client for `config` that counts in `requests`.
 ///
 /// It tries every request once: only we know whether a repetition is safe. The limits on silence
@@ -97,7 +134,7 @@ pub(crate) async fn client(config: &S3Config, requests: &Requests) -> TargetResu
     if let Some(endpoint) = &config.endpoint {
         loader = loader.endpoint_url(endpoint);
     }
-    let shared = loader.load().await;
+    let shared = silently(loader.load()).await;
     if shared.region().is_none() {
         return Err(invalid("no region is known for the bucket")
             .hint("set region=NAME in the URL, AWS_REGION, or a region in the profile"));
@@ -114,6 +151,7 @@ pub(crate) async fn client(config: &S3Config, requests: &Requests) -> TargetResu
         .force_path_style(config.is_path_style)
         .request_checksum_calculation(sent)
         .response_checksum_validation(verified)
+        .interceptor(OneOfEach)
         .interceptor(requests.clone());
     Ok(Client::from_conf(settings.build()))
 }
@@ -144,7 +182,8 @@ fn http_client(ca_file: Option<&Path>) -> TargetResult<SharedHttpClient> {
     Ok(Builder::new().build_with_connector_fn(connector))
 }
 
-/// The PEM file at `path`, looked through before the SDK panics over it.
+/// Those certificates of the PEM file at `path` that can be used. The SDK panics over others, and
+/// bundles of systems may hold some.
 fn certificates(path: &Path) -> TargetResult<Vec<u8>> {
     let bad = |why: &str| {
         invalid(format!("{why} in the file that ca-file or AWS_CA_BUNDLE names")).at(path.display())
@@ -154,15 +193,23 @@ fn certificates(path: &Path) -> TargetResult<Vec<u8>> {
             .at(path.display())
             .because(error)
     })?;
-    let mut store = RootCertStore::empty();
+    let (mut store, mut usable) = (RootCertStore::empty(), String::new());
     for certificate in CertificateDer::pem_slice_iter(&pem) {
         let certificate = certificate.map_err(|_| bad("broken PEM"))?;
-        store.add(certificate).map_err(|_| bad("a certificate that cannot be read"))?;
+        let text = BASE64.encode(&certificate);
+        if store.add(certificate).is_ok() {
+            usable += &format!("-----BEGIN CERTIFICATE-----\n{text}\n-----END CERTIFICATE-----\n");
+        }
     }
-    match store.is_empty() {
-        true => Err(bad("no certificate")),
-        false => Ok(pem),
+    match usable.is_empty() {
+        true => Err(bad("no certificate that can be used")),
+        false => Ok(usable.into_bytes()),
     }
+}
+
+/// Runs work of the SDK without its own log, which at its most talkative holds the key of SSE-C.
+pub(crate) fn silently<T>(work: impl Future<Output = T>) -> impl Future<Output = T> {
+    work.with_subscriber(NoSubscriber::default())
 }
 
 /// Sends a request for as long as `progress` grows.
@@ -173,7 +220,7 @@ pub(crate) async fn send<T, E>(
 where
     E: ProvideErrorMetadata + std::error::Error + 'static,
 {
-    guarded(progress, request).await.map_err(Failure::stalled)?.map_err(Failure::of)
+    guarded(progress, silently(request)).await.map_err(Failure::stalled)?.map_err(Failure::of)
 }
 
 #[cfg(test)]

@@ -42,10 +42,12 @@ pub(crate) async fn create(bucket: &Bucket) -> TargetResult<()> {
         .set_create_bucket_configuration(place)
         .set_object_lock_enabled_for_bucket(is_locking.then_some(true));
     match send(&Progress::default(), request.send()).await {
-        Err(failure) if failure.code() != "BucketAlreadyOwnedByYou" => {
-            return Err(failed(bucket, failure));
+        Ok(_) => {}
+        // Somebody was faster; whether it is of use to us shows below.
+        Err(failure) if failure.status() == 409 => {
+            return find(bucket).await.map_err(|_| failed(bucket, failure));
         }
-        _ => {}
+        Err(failure) => return Err(failed(bucket, failure)),
     }
     // A new bucket is not known everywhere at once.
     let mut tries = Tries::default();

@@ -59,6 +59,12 @@ impl Failure {
             return Self::Credentials(text);
         }
         match error {
+            // Neither a result nor a refusal that the SDK can read.
+            SdkError::ServiceError(answered)
+                if answered.raw().status().is_success() && answered.err().code().is_none() =>
+            {
+                Self::Nonsense(text)
+            }
             SdkError::ServiceError(answered) => {
                 let (refusal, raw) = (answered.err(), answered.raw());
                 Self::Answer(Answer {
@@ -219,10 +225,19 @@ impl Answer {
 
     fn meaning(&self) -> Meaning {
         let code = self.code.as_deref().unwrap_or_default();
-        if let Some(meaning) = self.of_region(code) {
+        if let Some(meaning) = self.of_region(code).or_else(|| self.of_lock(code)) {
             return meaning;
         }
         of_code(code).unwrap_or_else(|| of_status(self.status))
+    }
+
+    /// Answers that say that the bucket does not lock objects: AWS has no code for it.
+    fn of_lock(&self, code: &str) -> Option<Meaning> {
+        let message = self.message.as_deref().unwrap_or_default().to_ascii_lowercase();
+        let is_about_lock = message.contains("object lock") || message.contains("retention");
+        let is_refusal =
+            matches!(code, "InvalidRequest" | "InvalidBucketState" | "InvalidArgument");
+        (is_refusal && is_about_lock).then(no_object_lock)
     }
 
     /// Answers that say that the bucket lies elsewhere.
@@ -351,6 +366,11 @@ fn of_denied(code: &str) -> Option<Meaning> {
     Some(Meaning::of(Kind::Denied, "the storage refuses").hint(hint))
 }
 
+fn no_object_lock() -> Meaning {
+    Meaning::of(Kind::Invalid, "the bucket does not lock objects")
+        .hint("turn Object Lock on for the bucket, or leave object-lock out of the URL")
+}
+
 /// Codes about the state of an object, a bucket or the storage itself.
 fn of_state(code: &str) -> Option<Meaning> {
     Some(match code {
@@ -367,10 +387,7 @@ fn of_state(code: &str) -> Option<Meaning> {
         | "TooManyBuckets" => {
             Meaning::of(Kind::Full, "no room").hint("free some room, or raise the quota")
         }
-        "ObjectLockConfigurationNotFoundError" | "InvalidBucketState" => {
-            Meaning::of(Kind::Invalid, "the bucket has no Object Lock")
-                .hint("turn Object Lock on for the bucket, or leave object-lock out of the URL")
-        }
+        "ObjectLockConfigurationNotFoundError" | "InvalidBucketState" => no_object_lock(),
         "InvalidStorageClass" => Meaning::of(Kind::Invalid, "the storage lacks this storage class"),
         _ => return None,
     })

@@ -2,12 +2,15 @@
 //!
 //! Never returns fewer bytes than the storage promised.
 
-use aws_sdk_s3::{operation::get_object::GetObjectOutput, primitives::ByteStream};
+use aws_sdk_s3::{
+    Config, config::ResponseChecksumValidation, operation::get_object::GetObjectOutput,
+    primitives::ByteStream,
+};
 use bytes::{Bytes, BytesMut};
 use strongroom_core::target::{ByteRange, ObjectKey, ObjectMeta, Operation, TargetResult};
 
 use crate::{
-    client::send,
+    client::{send, silently},
     error::Failure,
     flow::{Progress, guarded},
     request::{Bucket, addressed},
@@ -16,8 +19,8 @@ use crate::{
 /// Before more than this has arrived, no more than this is set aside for it.
 const RESERVED_BYTES_MAX: usize = 16 << 20;
 
-/// No object is larger, and some servers compute with signed numbers.
-const OFFSET_MAX: u64 = i64::MAX as u64;
+/// No object is nearly as large, and servers that add to this do not overflow.
+const OFFSET_MAX: u64 = 1 << 60;
 
 /// Reads `range` of the object.
 pub(crate) async fn get(bucket: &Bucket, key: &ObjectKey, range: ByteRange) -> TargetResult<Bytes> {
@@ -36,14 +39,35 @@ pub(crate) async fn get(bucket: &Bucket, key: &ObjectKey, range: ByteRange) -> T
     let whole = async {
         let request = bucket.client.get_object().set_range(header);
         let request = addressed!(bucket, bucket.names.full(key), request);
+        // A checksum covers the whole object, and some servers send it with a part.
+        let verified = match range {
+            ByteRange::Full => None,
+            ByteRange::From { .. } => Some(ResponseChecksumValidation::WhenRequired),
+        };
+        let mut settings = Config::builder();
+        settings.set_response_checksum_validation(verified);
+        let request = request.customize().config_override(settings);
         let object = request.send().await.map_err(Failure::of)?;
         let expected = expected_bytes(&object, range)?;
         read_body(object.body, expected, &progress).await
     };
-    match guarded(&progress, whole).await.map_err(Failure::stalled) {
+    match guarded(&progress, silently(whole)).await.map_err(Failure::stalled) {
         Ok(Ok(bytes)) => Ok(bytes),
-        Ok(Err(failure)) if failure.status() == 416 && range != ByteRange::Full => Ok(Bytes::new()),
+        Ok(Err(failure)) if failure.status() == 416 => past_the_end(bucket, key, range).await,
         Ok(Err(failure)) | Err(failure) => Err(failure.into_error(Operation::Get)),
+    }
+}
+
+/// Makes sure that a range that the server cannot satisfy is past the end, and not merely beyond
+/// what the server computes with.
+async fn past_the_end(bucket: &Bucket, key: &ObjectKey, range: ByteRange) -> TargetResult<Bytes> {
+    let size_bytes = head(bucket, key, Operation::Get).await?.size_bytes;
+    match range.within(size_bytes).is_empty() {
+        true => Ok(Bytes::new()),
+        false => {
+            let text = format!("416 for a range inside an object of {size_bytes} bytes");
+            Err(Failure::Nonsense(text).into_error(Operation::Get))
+        }
     }
 }
 

@@ -39,6 +39,24 @@ pub(crate) async fn put(
     payload: Payload,
     mode: PutMode,
 ) -> TargetResult<()> {
+    let put = put_payload(bucket, key, payload, mode).await;
+    put.map_err(|error| match error.kind() {
+        // Most stores do not say more than that they do not understand.
+        TargetErrorKind::Invalid
+            if bucket.lock_of(key).is_some() && error.hint_text().is_none() =>
+        {
+            error.hint("object-lock is set in the URL: the bucket must have Object Lock turned on")
+        }
+        _ => error,
+    })
+}
+
+async fn put_payload(
+    bucket: &Arc<Bucket>,
+    key: &ObjectKey,
+    payload: Payload,
+    mode: PutMode,
+) -> TargetResult<()> {
     let length = payload.len().unwrap_or_default();
     match payload {
         Payload::Buffered(buffers) if length <= SINGLE_BYTES_MAX => {
@@ -82,6 +100,7 @@ async fn put_single(goal: &Goal<'_>, buffers: Vec<Bytes>) -> TargetResult<()> {
         let request = described!(bucket.new_object(goal.key), goal.mark, request)
             .body(body)
             .content_length(content.bytes())
+            .set_checksum_algorithm(content.crc32().map(|_| ChecksumAlgorithm::Crc32))
             .set_checksum_crc32(content.crc32())
             .set_if_none_match(goal.condition());
         send(&progress, request.customize().interceptor(exchange).send()).await.map(drop)
@@ -165,7 +184,8 @@ impl Goal<'_> {
     async fn decided(&self, failure: &Failure, is_maybe_done: bool) -> Option<TargetResult<()>> {
         let is_create = self.mode == PutMode::Create;
         let is_refused = is_create && (failure.is_exists() || failure.is_conflict());
-        if !is_refused && !(is_maybe_done && is_gone(failure)) {
+        let is_over = is_maybe_done && is_gone(failure);
+        if !(is_refused || is_over) {
             return None;
         }
         // Without doubt about an earlier try, "exists" needs no second look.

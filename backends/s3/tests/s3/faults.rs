@@ -208,3 +208,32 @@ async fn opening_is_one_request() {
     let opened = S3Target::open(lab.config.clone()).await.unwrap();
     assert_eq!(opened.requests_sent(), Some(1));
 }
+
+/// The clock stands still until the server has the request; then it runs as fast as it can.
+#[tokio::test]
+async fn silence_and_trickles_are_noticed_within_a_minute() {
+    let lab = Lab::new().await;
+    lab.target.create(&key("object"), content(100_000, 6)).await.unwrap();
+    for (method, what) in [("GET", What::Silence), ("GET", What::Trickle), ("PUT", What::Silence)] {
+        let hits = lab.proxy.hits();
+        lab.proxy.add((method, "object"), what, 1);
+        let target = lab.target.clone();
+        let call = tokio::spawn(async move {
+            match method {
+                "GET" => target.get_full(&key("object")).await.map(drop),
+                _ => target.replace(&key("object"), vec![1; 300_000]).await,
+            }
+        });
+        while lab.proxy.hits() == hits {
+            tokio::task::yield_now().await;
+        }
+        tokio::time::pause();
+        let begun = tokio::time::Instant::now();
+        let error = call.await.unwrap().unwrap_err();
+        let seconds = begun.elapsed().as_secs();
+        tokio::time::resume();
+        let outcome = (error.kind(), error.is_retryable());
+        assert_eq!(outcome, (TargetErrorKind::Unavailable, true), "{error}");
+        assert!((45..=60).contains(&seconds), "after {seconds} s");
+    }
+}

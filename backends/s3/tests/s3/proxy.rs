@@ -9,7 +9,7 @@ use std::sync::{
 
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
-    net::{TcpListener, TcpStream},
+    net::{TcpListener, TcpStream, tcp::WriteHalf},
     task::JoinHandle,
 };
 
@@ -29,6 +29,10 @@ pub enum What {
     LoseAnswer,
     /// The server never hears of it; the answer is this.
     Answer(String),
+    /// Neither an answer nor an end.
+    Silence,
+    /// An answer of one byte a second.
+    Trickle,
     /// The answer ends after so many bytes.
     Cut(usize),
     /// One byte of the answer, counted from its end, is another.
@@ -136,7 +140,8 @@ async fn serve(
     let line = text.lines().next().unwrap_or_default().to_owned();
     lines.lock().unwrap().push(line.clone());
     let what = take(faults, &line);
-    hits.fetch_add(usize::from(what.is_some()), Ordering::SeqCst);
+    let is_endless = matches!(what, Some(What::Silence | What::Trickle));
+    hits.fetch_add(usize::from(what.is_some() && !is_endless), Ordering::SeqCst);
     let length = text.lines().find_map(|line| {
         let (name, value) = line.split_once(':')?;
         name.eq_ignore_ascii_case("content-length").then(|| value.trim().parse::<u64>().ok())?
@@ -147,6 +152,12 @@ async fn serve(
         tokio::io::copy(&mut body, &mut tokio::io::sink()).await?;
         to_client.write_all(answer.as_bytes()).await?;
         return to_client.shutdown().await;
+    }
+    if let Some(What::Silence | What::Trickle) = what {
+        tokio::io::copy(&mut body, &mut tokio::io::sink()).await?;
+        let is_silent = matches!(what, Some(What::Silence));
+        hits.fetch_add(1, Ordering::SeqCst);
+        return never_end(&mut to_client, is_silent).await;
     }
     let mut server = TcpStream::connect(upstream).await?;
     let head = text.replacen("\r\n", "\r\nConnection: close\r\n", 1);
@@ -159,7 +170,7 @@ async fn serve(
     let mut answer = Vec::new();
     server.read_to_end(&mut answer).await?;
     match what {
-        What::LoseAnswer | What::Answer(_) => answer.clear(),
+        What::LoseAnswer | What::Answer(_) | What::Silence | What::Trickle => answer.clear(),
         What::Cut(bytes) => answer.truncate(bytes),
         What::Flip(from_end) => {
             let at = answer.len() - 1 - from_end;
@@ -168,4 +179,17 @@ async fn serve(
     }
     to_client.write_all(&answer).await?;
     to_client.shutdown().await
+}
+
+/// Keeps the connection, and says nothing or next to nothing.
+async fn never_end(client: &mut WriteHalf<'_>, is_silent: bool) -> std::io::Result<()> {
+    if is_silent {
+        std::future::pending::<()>().await;
+    }
+    client.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 100000\r\n\r\n").await?;
+    let mut seconds = tokio::time::interval(std::time::Duration::from_secs(1));
+    loop {
+        seconds.tick().await;
+        client.write_all(b"x").await?;
+    }
 }

@@ -1,4 +1,4 @@
-//! A server that is killed in the middle and comes back: calls go on as if nothing had been.
+//! Servers of our own that are treated badly: killed in the middle of transfers, or out of room.
 
 use std::{
     path::PathBuf,
@@ -10,7 +10,7 @@ use futures::{StreamExt, stream};
 use strongroom_core::{
     runtime::Runtime,
     target::{
-        BackupTarget, Payload, PutMode, TargetExt,
+        BackupTarget, KeyPrefix, Payload, PutMode, TargetErrorKind, TargetExt,
         layers::{RetryConfig, RetryLayer},
     },
 };
@@ -23,11 +23,13 @@ use crate::support::{Server, content, key};
 struct OwnServer {
     folder: TempDir,
     port: u16,
+    disk_mib: Option<u32>,
 }
 
 impl OwnServer {
-    fn start() -> Self {
-        let own = Self { folder: tempfile::tempdir().unwrap(), port: free_ports() };
+    /// Starts one, on a small disk of its own if asked (which takes root).
+    fn start(disk_mib: Option<u32>) -> Self {
+        let own = Self { folder: tempfile::tempdir().unwrap(), port: free_ports(), disk_mib };
         own.run("start");
         own
     }
@@ -40,6 +42,7 @@ impl OwnServer {
             .arg(verb)
             .env("SERVICES_DIR", self.folder.path())
             .env("SEAWEEDFS_PORT", self.port.to_string())
+            .env("SEAWEEDFS_DISK_MIB", self.disk_mib.map_or(String::new(), |mib| mib.to_string()))
             .env_remove("SEAWEEDFS_TLS")
             .output()
             .unwrap();
@@ -78,7 +81,7 @@ fn free_ports() -> u16 {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn transfers_outlive_a_killed_server() {
-    let own = Arc::new(OwnServer::start());
+    let own = Arc::new(OwnServer::start(None));
     let direct = S3Target::create(own.server().config("bucket/path")).await.unwrap();
     let direct = Arc::new(direct);
     let target = RetryLayer::new(direct.clone(), RetryConfig::default(), Runtime::system());
@@ -119,4 +122,34 @@ async fn transfers_outlive_a_killed_server() {
         let stored = direct.get_full(&key(&format!("steady/{i}"))).await.unwrap();
         assert!(stored == content(100_000, i), "steady/{i}");
     }
+}
+
+/// This server says no more than that it failed (500), so the error is one that may pass; what
+/// counts is that nothing half-written appears, that what is there stays, and that deletes work.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_full_disk_loses_nothing_and_shows_nothing_half_written() {
+    const OBJECT_BYTES: usize = 4 << 20;
+    let own = OwnServer::start(Some(64));
+    let target = S3Target::create(own.server().config("bucket")).await.unwrap();
+    let mut stored = 0;
+    let error = loop {
+        let name = key(&format!("object/{stored}"));
+        match target.create(&name, content(OBJECT_BYTES, stored)).await {
+            Ok(()) => stored += 1,
+            Err(error) => break error,
+        }
+        assert!(stored < 16, "the disk is smaller than that");
+    };
+    let kind = error.kind();
+    assert!(matches!(kind, TargetErrorKind::Full | TargetErrorKind::Unavailable), "{error}");
+    assert!(stored > 0);
+    let listed = target.list_all(&KeyPrefix::all()).await.unwrap();
+    assert_eq!(listed.len() as u64, stored, "nothing half-written is listed");
+    for object in 0..stored {
+        let bytes = target.get_full(&key(&format!("object/{object}"))).await.unwrap();
+        assert!(bytes == content(OBJECT_BYTES, object), "object/{object}");
+    }
+    let keys: Vec<_> = listed.into_iter().map(|object| object.key).collect();
+    target.delete_batch(&keys).await.unwrap();
+    assert!(target.list_all(&KeyPrefix::all()).await.unwrap().is_empty());
 }

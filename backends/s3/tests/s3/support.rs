@@ -86,12 +86,6 @@ impl Server {
         let place = format!("strongroom-tests/{}?{settings}", unique("t"));
         Arc::new(S3Target::create(self.config(&place)).await.unwrap())
     }
-
-    /// A target in a bucket of its own, with `settings`.
-    pub async fn own_bucket(&self, settings: &str) -> SharedTarget {
-        let place = format!("{}?{settings}", unique("own"));
-        Arc::new(S3Target::create(self.config(&place)).await.unwrap())
-    }
 }
 
 /// A name that nobody else uses.
