@@ -116,6 +116,17 @@ impl Link {
         }
         answer
     }
+
+    /// The same for what opens a file: goes on in the background if nobody waits for it any
+    /// more, as an answer that nobody takes would leave the file open for as long as the link.
+    pub(crate) async fn ask_to_the_end<T: Send + 'static>(
+        self: &Arc<Self>,
+        request: impl Future<Output = smb2::Result<T>> + Send + 'static,
+    ) -> smb2::Result<T> {
+        let link = self.clone();
+        let task = tokio::spawn(async move { link.ask(request).await });
+        task.await.unwrap_or(Err(smb2::Error::Cancelled))
+    }
 }
 
 /// Encrypts all that follows.

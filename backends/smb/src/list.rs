@@ -90,8 +90,9 @@ impl Walk {
 }
 
 async fn begin(link: Arc<Link>, path: String, folder: String) -> TargetResult<Step> {
-    let opened = link.ask(link.tree().open_directory_reader(link.connection(), &path)).await;
-    match opened {
+    let (tree, connection) = (link.tree().clone(), link.connection());
+    let opened = async move { tree.open_directory_reader(connection, &path).await };
+    match link.ask_to_the_end(opened).await {
         Ok(reader) => go_on(link, reader, folder).await,
         // Never was, gone since its name was read, or a file.
         Err(error) if is_missing(&error) || error.kind() == ErrorKind::NotADirectory => {

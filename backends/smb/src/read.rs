@@ -49,8 +49,9 @@ pub(crate) async fn read(link: &Arc<Link>, path: &str, range: ByteRange) -> Targ
 }
 
 async fn read_in_pieces(link: &Arc<Link>, path: &str, range: ByteRange) -> TargetResult<Bytes> {
-    let opened = link.tree().open_file_reader(link.connection(), path);
-    let reader = link.ask(opened).await.map_err(not_read)?;
+    let (tree, connection, name) = (link.tree().clone(), link.connection(), path.to_owned());
+    let opened = async move { tree.open_file_reader(connection, &name).await };
+    let reader = link.ask_to_the_end(opened).await.map_err(not_read)?;
     if reader.info().is_directory {
         return Err(refused(Operation::Get, TargetErrorKind::NotFound, "that is a folder"));
     }

@@ -179,11 +179,15 @@ impl Writers {
     /// The same where a file has only one name: by a rename, while no other client can do one to
     /// the same name.
     async fn rename_alone(&self, temp: &TempFile, path: &str) -> smb2::Result<()> {
-        let link = &temp.link;
-        let lock = join(&self.temp_folder, &lock_name(path));
-        let held = while_busy(|| link.ask(request::hold(link, &lock))).await?;
-        let renamed = link.ask(rename(link, &temp.path, path, false)).await;
-        held.release(link).await;
+        let (link, lock) = (temp.link.clone(), join(&self.temp_folder, &lock_name(path)));
+        let (from, to) = (temp.path.clone(), path.to_owned());
+        let alone = async move {
+            let held = while_busy(|| link.ask(request::hold(&link, &lock))).await?;
+            let renamed = link.ask(rename(&link, &from, &to, false)).await;
+            held.release(&link).await;
+            renamed
+        };
+        let renamed = temp.link.ask_to_the_end(alone).await;
         if renamed.is_ok() {
             temp.note_gone();
         }
@@ -191,12 +195,13 @@ impl Writers {
     }
 
     /// Brings the names in the folder of `path` to disk, where the server can do that.
-    async fn flush_folder(&self, link: &Link, path: &str) -> TargetResult<()> {
+    async fn flush_folder(&self, link: &Arc<Link>, path: &str) -> TargetResult<()> {
         if self.is_without_folder_flush.load(Ordering::Relaxed) {
             return Ok(());
         }
-        let flushed = link.ask(request::flush_folder(link, split(path).0)).await;
-        match flushed {
+        let (asked, folder) = (link.clone(), split(path).0.to_owned());
+        let flushed = async move { request::flush_folder(&asked, &folder).await };
+        match link.ask_to_the_end(flushed).await {
             Err(error) if is_not_known(&error) || error.kind() == ErrorKind::AccessDenied => {
                 self.is_without_folder_flush.store(true, Ordering::Relaxed);
                 Ok(())
@@ -210,14 +215,15 @@ impl Writers {
     }
 
     async fn remove_orphans(&self, link: &Link) {
-        let orphans = std::mem::take(&mut *self.lock_orphans());
-        for path in orphans {
+        let mut orphans = std::mem::take(&mut *self.lock_orphans());
+        while let Some(path) = orphans.pop() {
             let removed = link.ask(link.tree().delete_file(&mut link.connection(), &path)).await;
             if removed.is_err_and(|error| !is_missing(&error)) {
-                self.lock_orphans().push(path);
-                return;
+                orphans.push(path);
+                break;
             }
         }
+        self.lock_orphans().append(&mut orphans);
     }
 
     fn lock_orphans(&self) -> std::sync::MutexGuard<'_, Vec<String>> {
@@ -307,20 +313,22 @@ async fn write(temp: &TempFile, payload: Payload, is_large: bool) -> TargetResul
 
 async fn write_at_once(temp: &TempFile, parts: &[Bytes]) -> TargetResult<()> {
     let (link, whole) = (&temp.link, parts.concat());
-    let connection = &mut link.connection();
-    if whole.len() as u64 > connection.compound_write_limit() {
-        let parts = parts.to_vec();
-        return write_in_pieces(temp, Payload::Buffered(parts)).await;
+    let length = whole.len() as u64;
+    if length > link.connection().compound_write_limit() {
+        return write_in_pieces(temp, Payload::Buffered(parts.to_vec())).await;
     }
-    let written = link.tree().write_file_compound_exclusive(connection, &temp.path, &whole);
-    let written = link.ask(written).await.map_err(not_written)?;
-    check_length(written, whole.len() as u64)
+    let (tree, mut connection, path) = (link.tree().clone(), link.connection(), temp.path.clone());
+    let written =
+        async move { tree.write_file_compound_exclusive(&mut connection, &path, &whole).await };
+    let written = link.ask_to_the_end(written).await.map_err(not_written)?;
+    check_length(written, length)
 }
 
 async fn write_in_pieces(temp: &TempFile, payload: Payload) -> TargetResult<()> {
     let link = &temp.link;
-    let writer = link.tree().create_file_writer_exclusive(link.connection(), &temp.path);
-    let mut writer = link.ask(writer).await.map_err(not_written)?;
+    let (tree, connection, path) = (link.tree().clone(), link.connection(), temp.path.clone());
+    let writer = async move { tree.create_file_writer_exclusive(connection, &path).await };
+    let mut writer = link.ask_to_the_end(writer).await.map_err(not_written)?;
     match fill(link, &mut writer, payload).await {
         Ok(length) => {
             let written = link.ask(writer.finish()).await.map_err(not_written)?;

@@ -1,8 +1,13 @@
 //! Who is let in where, and what those are told who are not.
 
-use strongroom_core::target::{KeyPrefix, Operation, TargetErrorKind, TargetExt};
+use std::time::Duration;
+
+use strongroom_core::target::{BackupTarget, KeyPrefix, Operation, TargetErrorKind, TargetExt};
 use strongroom_smb::SmbTarget;
-use tokio::{io::AsyncReadExt, net::TcpListener};
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::TcpListener,
+};
 
 use crate::server::{Server, fresh, key, share, unique, variable};
 
@@ -35,7 +40,7 @@ async fn a_reader_reads_and_is_denied_all_else() {
         reader.create(&key("a/c"), vec![4]).await.unwrap_err(),
         reader.create(&key("c"), vec![4]).await.unwrap_err(),
         reader.replace(&key("a/b"), vec![4]).await.unwrap_err(),
-        strongroom_core::target::BackupTarget::delete(&reader, &key("a/b")).await.unwrap_err(),
+        reader.delete(&key("a/b")).await.unwrap_err(),
     ] {
         assert_eq!(error.kind(), TargetErrorKind::Denied, "{error}");
         assert!(error.hint_text().unwrap().contains("write"), "{error}");
@@ -86,11 +91,14 @@ async fn a_missing_folder_is_not_found_unless_it_is_to_be_made() {
 
 #[tokio::test]
 async fn encryption_can_be_insisted_on() {
-    let path = format!("{}/{}", share("TEST_SMB_SHARE"), unique("encrypted"));
-    let config = Server::shared().config(&path, "?encryption=required&signing=required").unwrap();
-    let target = SmbTarget::create(config).await.unwrap();
-    target.create(&key("a"), vec![7; 3_000_000]).await.unwrap();
-    assert_eq!(target.get_full(&key("a")).await.unwrap(), vec![7; 3_000_000]);
+    // One share asks for it, and one does not.
+    for share in [share("TEST_SMB_SHARE"), share("TEST_SMB_SHARE_SIGNED")] {
+        let path = format!("{share}/{}", unique("encrypted"));
+        let config = Server::shared().config(&path, "?encryption=required").unwrap();
+        let target = SmbTarget::create(config).await.unwrap();
+        target.create(&key("a"), vec![7; 3_000_000]).await.unwrap();
+        assert_eq!(target.get_full(&key("a")).await.unwrap(), vec![7; 3_000_000]);
+    }
 }
 
 #[tokio::test]
@@ -101,31 +109,38 @@ async fn nobody_there_is_unavailable() {
     assert_eq!(error.operation(), Operation::Open);
 }
 
-/// A server that takes all and answers nothing, and one that lets bytes trickle for ever.
+/// Takes one client, and gives it a message byte by byte, that never is complete; or nothing.
+async fn stall(listener: TcpListener, is_trickling: bool) {
+    let (mut socket, _) = listener.accept().await.unwrap();
+    let length = [0, 0, 1, 0].into_iter();
+    let mut message = length.chain(std::iter::repeat(0xfe));
+    let mut buffer = [0; 4096];
+    let mut drops = tokio::time::interval(Duration::from_millis(100));
+    loop {
+        tokio::select! {
+            read = socket.read(&mut buffer) => {
+                if !read.is_ok_and(|length| length > 0) {
+                    return;
+                }
+            }
+            _ = drops.tick(), if is_trickling => {
+                if socket.write_all(&[message.next().unwrap()]).await.is_err() {
+                    return;
+                }
+            }
+        }
+    }
+}
+
 #[tokio::test]
 async fn a_server_that_stalls_is_noticed() {
     for is_trickling in [false, true] {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let port = listener.local_addr().unwrap().port().to_string();
-        let server = tokio::spawn(async move {
-            let (mut socket, _) = listener.accept().await.unwrap();
-            // The length of a message that never is complete.
-            let mut drops = vec![0, 0, 1, 0].into_iter().chain(std::iter::repeat(0xfe));
-            let mut buffer = [0; 4096];
-            while socket.read(&mut buffer).await.is_ok_and(|length| length > 0) {
-                while is_trickling {
-                    use tokio::io::AsyncWriteExt;
-                    let byte = [drops.next().unwrap()];
-                    if socket.write_all(&byte).await.is_err() {
-                        return;
-                    }
-                    tokio::time::sleep(std::time::Duration::from_millis(100)).await;
-                }
-            }
-        });
+        let server = tokio::spawn(stall(listener, is_trickling));
         let config = Server { port, ..Server::shared() }.config("share", "?timeout=1").unwrap();
         let error = SmbTarget::open(config).await.unwrap_err();
         assert_eq!((error.kind(), error.is_retryable()), (TargetErrorKind::Unavailable, true));
-        server.abort();
+        server.await.unwrap();
     }
 }

@@ -98,7 +98,9 @@ async fn calls_outlive_a_server_that_is_killed_and_restarted() {
     let own = tokio::task::spawn_blocking(move || {
         for _ in 0..3 {
             let _so_far = progress.try_iter().count();
-            (0..3).for_each(|_| drop(progress.recv().unwrap()));
+            for _ in 0..3 {
+                progress.recv().unwrap();
+            }
             own.script("kill9");
             own.script("start");
         }
