@@ -100,6 +100,9 @@ const HINT_SSH_PROGRAM: &str = "sftp works through the ssh program, which must b
 const HINT_SFTP_FAILURE: &str = "sftp servers say no more than \"failure\" when the disk is full, \
      a quota is reached or a folder is in the way: look there if this stays";
 
+const HINT_WEBDAV_WRITE: &str = "some WebDAV servers say \"method not allowed\" when a write fails, \
+     as on a full disk: look there if this stays";
+
 /// Texts of OpenSSH, of FTP replies and of the libraries, in lower case; the first that matches
 /// decides. FTP replies stand in brackets.
 const TEXTS: &[(&str, TargetErrorKind, Option<&str>)] = &[
@@ -126,8 +129,9 @@ const TEXTS: &[(&str, TargetErrorKind, Option<&str>)] = &[
     ("[451]", TargetErrorKind::Unavailable, None),
     ("not enough privileges", TargetErrorKind::Denied, Some(HINT_RIGHTS)),
     ("[550] permission denied", TargetErrorKind::Denied, Some(HINT_RIGHTS)),
-    ("operation failed", TargetErrorKind::Unavailable, Some(HINT_SFTP_FAILURE)),
+    ("error kind failure", TargetErrorKind::Unavailable, Some(HINT_SFTP_FAILURE)),
     (CUT_LISTING, TargetErrorKind::Unavailable, None),
+    ("method not allowed", TargetErrorKind::Unavailable, Some(HINT_WEBDAV_WRITE)),
     ("connection error", TargetErrorKind::Unavailable, None),
     ("too little data", TargetErrorKind::Unavailable, None),
 ];

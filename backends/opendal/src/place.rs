@@ -43,6 +43,8 @@ pub(crate) struct Place {
     uploads: Semaphore,
     calls: Semaphore,
     requests: Option<RequestCount>,
+    /// What a transfer's own operator is made of, where it needs one.
+    anew: Option<OpendalConfig>,
 }
 
 impl Place {
@@ -66,6 +68,7 @@ impl Place {
             uploads: Semaphore::new(concurrency),
             calls: Semaphore::new(concurrency),
             requests: speaks_http(&config.service).then_some(requests),
+            anew: traits.is_ftp.then(|| config.clone()),
         };
         let top = with_transport(top, transport);
         place.find_folder(&top, &config.path.join("/"), opening).await?;
@@ -93,6 +96,16 @@ impl Place {
         match opening {
             Opening::Existing => Err(missing.at(self).hint("create it, or let init create it")),
             Opening::Create => call(Operation::Open, top.create_dir(&folder)).await,
+        }
+    }
+
+    /// The operator for one upload or download. OpenDAL's FTP service ends no download, and no
+    /// upload that fails; the connection that it then returns to its pool is spoilt, at times for
+    /// good. So each transfer there has a pool, and with it a connection, of its own.
+    pub(crate) fn operator_for_transfer(&self) -> TargetResult<Operator> {
+        match &self.anew {
+            Some(config) => operator(config, &config.path),
+            None => Ok(self.operator.clone()),
         }
     }
 

@@ -132,16 +132,28 @@ async fn survives_crashes(script: &'static str) {
             async move {
                 match phase {
                     "write" => target.create(&key(number), content(number)).await.unwrap(),
-                    _ => assert_eq!(target.get_full(&key(number)).await.unwrap(), content(number)),
+                    _ => holds(&target, number).await,
                 }
             }
         });
         join_all(work).await;
         crash.await.unwrap();
+        for number in 0..OBJECTS {
+            let path = format!("{script}/data/crash/packs/{number}");
+            let stored = std::fs::metadata(server.folder.path().join(path)).unwrap().len();
+            assert_eq!(stored, content(number).len() as u64, "stored of {number} after {phase}");
+        }
     }
     for number in 0..OBJECTS {
-        assert_eq!(target.get_full(&key(number)).await.unwrap(), content(number));
+        holds(&target, number).await;
     }
+}
+
+/// Tells lengths, not two megabytes of bytes.
+async fn holds(target: &SharedTarget, number: usize) {
+    let (found, expected) = (target.get_full(&key(number)).await.unwrap(), content(number));
+    assert_eq!(found.len(), expected.len(), "length of object {number}");
+    assert!(found == expected, "content of object {number}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -195,6 +207,7 @@ async fn refuses_on_a_full_disk(script: &'static str, kinds: &[TargetErrorKind])
     let large = ObjectKey::parse("large").unwrap();
     let error = target.create(&large, vec![2; 20 << 20]).await.unwrap_err();
     assert!(kinds.contains(&error.kind()), "{error}");
+    eprintln!("{script}: {error} ({:?})", error.hint_text());
     assert!(!target.exists(&large).await.unwrap());
     target.delete(&small).await.unwrap();
     target.create(&small, vec![3; 1000]).await.unwrap();
