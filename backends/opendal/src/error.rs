@@ -25,6 +25,11 @@ pub(crate) fn is_void(error: &TargetError) -> bool {
     VOID.iter().any(|answer| text.contains(answer))
 }
 
+/// True for what a server says that stumbles over an object while it is replaced.
+pub(crate) fn is_blink(error: &TargetError) -> bool {
+    error.kind() == TargetErrorKind::NotFound || error.to_string().contains("Internal Server Error")
+}
+
 /// How much of what a server said is worth keeping.
 const TEXT_LEN_MAX: usize = 400;
 

@@ -1,7 +1,7 @@
 //! [`Place`]: an opened folder on an OpenDAL service, and the small calls that all else is made
 //! of. Knows keys only as full names.
 
-use std::sync::atomic::Ordering;
+use std::{sync::atomic::Ordering, time::Duration};
 
 use opendal::{EntryMode, Metadata, Operator, OperatorRegistry};
 use strongroom_backend_support::{Names, invalid};
@@ -10,14 +10,16 @@ use tokio::sync::{Semaphore, SemaphorePermit};
 
 use crate::{
     config::OpendalConfig,
-    error::mapped,
+    error::{is_blink, mapped},
     patience::{Again, call},
     service::{Folders, Publish, Traits},
     transport::{RequestCount, Transport},
 };
 
-/// How often to look again for an object that may be missing for a moment only.
-const BLINKS_MAX: usize = 3;
+/// How often to look again for an object that may be missing for a moment only, at once first
+/// and then after a little more each time.
+const BLINKS_MAX: u32 = 4;
+const BLINK: Duration = Duration::from_millis(5);
 
 /// Whether the folder must be there already.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -149,11 +151,12 @@ impl Place {
     {
         let may_blink = matches!(self.traits.publish, Publish::Move { .. });
         let mut found = look().await;
-        for _ in 0..if may_blink { BLINKS_MAX } else { 0 } {
-            match &found {
-                Err(error) if error.kind() == TargetErrorKind::NotFound => found = look().await,
-                _ => break,
+        for blink in 0..if may_blink { BLINKS_MAX } else { 0 } {
+            if !found.as_ref().is_err_and(is_blink) {
+                break;
             }
+            tokio::time::sleep(BLINK * blink).await;
+            found = look().await;
         }
         found
     }
@@ -240,19 +243,23 @@ fn operator(config: &OpendalConfig, path: &[String]) -> TargetResult<Operator> {
         return Err(TargetError::new(TargetErrorKind::Unsupported, Operation::Open, why)
             .hint(format!("built in are {}", known.join(", "))));
     }
-    take_provider(service);
+    refuse_ftps(config)?;
     Operator::via_iter(service, config.all_options(path))
         .map_err(|error| mapped(Operation::Open, error).at(&config.place))
 }
 
-/// FTP brings a second provider of cryptography into the program, so that rustls cannot choose by
-/// itself and would panic; it is to take the one that all else takes.
-fn take_provider(service: &str) {
-    #[cfg(feature = "ftp")]
-    if service == "ftp" {
-        // It fails only if there is one already, which is then the choice of the program.
-        let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
+/// OpenDAL's FTP over TLS closes an upload's connection with TLS 1.3's session tickets unread,
+/// which resets it: the server loses what it has not read yet, takes that for the end of the
+/// object, and says that all is well. Half an object would be published, so this is refused.
+/// An endpoint without a scheme is TLS to OpenDAL, too.
+fn refuse_ftps(config: &OpendalConfig) -> TargetResult<()> {
+    let endpoint = config.options.get("endpoint").map_or("", String::as_str);
+    if config.service != "ftp" || endpoint.starts_with("ftp://") {
+        return Ok(());
     }
-    #[cfg(not(feature = "ftp"))]
-    let _ = service;
+    let why =
+        "FTP over TLS is refused: OpenDAL cuts uploads short there, and servers do not notice";
+    Err(TargetError::new(TargetErrorKind::Unsupported, Operation::Open, why)
+        .at(&config.place)
+        .hint("use sftp:// or webdavs://, or ftp:// through a tunnel that encrypts"))
 }

@@ -85,7 +85,7 @@ fn webdav(mut location: Location, environment: &Environment<'_>) -> TargetResult
     Ok(config)
 }
 
-/// `ftp(s)://[user@]host[:port]/path`; `ftps` is explicit TLS (`AUTH TLS`).
+/// `ftp://[user@]host[:port]/path`; `ftps` is understood, and refused when it is opened.
 fn ftp(location: Location, environment: &Environment<'_>) -> TargetResult<OpendalConfig> {
     let host = host(&location, "host")?;
     location.settings.finish(&["concurrency"])?;
