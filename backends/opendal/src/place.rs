@@ -248,10 +248,9 @@ fn operator(config: &OpendalConfig, path: &[String]) -> TargetResult<Operator> {
         .map_err(|error| mapped(Operation::Open, error).at(&config.place))
 }
 
-/// OpenDAL's FTP over TLS closes an upload's connection with TLS 1.3's session tickets unread,
-/// which resets it: the server loses what it has not read yet, takes that for the end of the
-/// object, and says that all is well. Half an object would be published, so this is refused.
-/// An endpoint without a scheme is TLS to OpenDAL, too.
+/// OpenDAL's uploads over FTP with TLS come short, the server says that all is well, and half an
+/// object is published; see `docs/decisions/0007-opendal.md`. So this is refused. An endpoint
+/// without a scheme is TLS to OpenDAL, too.
 fn refuse_ftps(config: &OpendalConfig) -> TargetResult<()> {
     let endpoint = config.options.get("endpoint").map_or("", String::as_str);
     if config.service != "ftp" || endpoint.starts_with("ftp://") {

@@ -12,6 +12,7 @@ mod own_server;
 mod refusals;
 mod restarts;
 mod servers;
+mod stalls;
 mod streams;
 mod tls;
 mod urls;
