@@ -93,6 +93,8 @@ impl Walk<'_> {
             next = call(Operation::List, entries.try_next()).await;
         }
         match next {
+            // Without folders it is the bucket that is missing.
+            Err(error) if self.place.traits.folders == Folders::None => Err(error),
             Err(error) if error.kind() == TargetErrorKind::NotFound => Ok(None),
             Err(error) => {
                 // An object's name as a prefix names nothing; not all servers say why they fail.

@@ -3,7 +3,7 @@
 
 use std::{sync::atomic::Ordering, time::Duration};
 
-use opendal::{EntryMode, Metadata, Operator, OperatorRegistry};
+use opendal::{EntryMode, Metadata, Operator, OperatorRegistry, raw::ServiceDyn};
 use strongroom_backend_support::{Names, invalid};
 use strongroom_core::target::{Operation, TargetError, TargetErrorKind, TargetResult};
 use tokio::sync::{Semaphore, SemaphorePermit};
@@ -54,7 +54,8 @@ impl Place {
     pub(crate) async fn open(config: &OpendalConfig, opening: Opening) -> TargetResult<Self> {
         let requests = RequestCount::default();
         let top = operator(config, &[])?;
-        let traits = Traits::of(&config.service, &top.info().capability());
+        // What the service itself has: OpenDAL makes up for folders that it has not.
+        let traits = Traits::of(&config.service, &top.base_service().capability_dyn());
         let transport = Transport::new(config.ca_file.as_deref(), requests.clone())?;
         let root: &[String] = if config.is_below_home { &[] } else { &config.path };
         let base: &[String] = if config.is_below_home { &config.path } else { &[] };

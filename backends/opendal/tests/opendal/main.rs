@@ -14,5 +14,6 @@ mod restarts;
 mod servers;
 mod stalls;
 mod streams;
+mod swift;
 mod tls;
 mod urls;
