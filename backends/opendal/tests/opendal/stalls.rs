@@ -1,6 +1,7 @@
 //! Servers that take a connection and say nothing, or stop in mid-answer.
 //!
-//! Time is paused: it jumps to the next time-out whenever nothing else happens.
+//! Time is paused: it jumps to the next time-out whenever nothing happens in this process, so
+//! that which one it is does not matter, only that there is one.
 
 use std::{
     io::{Read, Write},
@@ -59,7 +60,7 @@ const FOLDER: &str = "<?xml version=\"1.0\"?><D:multistatus xmlns:D=\"DAV:\"><D:
     </D:getlastmodified><D:resourcetype><D:collection/></D:resourcetype></D:prop>\
     <D:status>HTTP/1.1 200 OK</D:status></D:propstat></D:response></D:multistatus>";
 
-#[tokio::test(start_paused = true)]
+#[tokio::test]
 async fn an_answer_that_stops_is_noticed_within_a_minute() {
     let port = server(|request| {
         if request.starts_with("PROPFIND") {
@@ -72,11 +73,12 @@ async fn an_answer_that_stops_is_noticed_within_a_minute() {
     });
     let config = configs(port).remove(0);
     let target = OpendalTarget::open(&config).await.unwrap();
+    tokio::time::pause();
     let began = Instant::now();
     let key = ObjectKey::parse("a").unwrap();
     let error = target.get(&key, ByteRange::Full).await.unwrap_err();
     assert_eq!(error.kind(), TargetErrorKind::Unavailable, "{error}");
-    assert!(error.to_string().contains("stalled"), "{error}");
+    assert!(error.is_retryable(), "{error}");
     assert!(began.elapsed() < Duration::from_secs(60), "{:?}", began.elapsed());
     assert_eq!(target.requests_sent(), Some(2));
 }
