@@ -11,7 +11,7 @@ use tokio::sync::{Semaphore, SemaphorePermit};
 use crate::{
     config::OpendalConfig,
     error::{is_blink, mapped},
-    patience::{Again, call},
+    patience::{Again, call, is_stall, tidy},
     service::{Folders, Publish, Traits},
     transport::{RequestCount, Transport},
 };
@@ -191,7 +191,7 @@ impl Place {
         match deleted {
             Err(error) if error.kind() == TargetErrorKind::NotFound => Ok(()),
             // Some servers give no reason when it is a folder.
-            Err(error) if self.traits.folders == Folders::Kept => {
+            Err(error) if self.traits.folders == Folders::Kept && !is_stall(&error) => {
                 match self.exists(operation, name).await {
                     Ok(false) => Ok(()),
                     _ => Err(error),
@@ -203,9 +203,7 @@ impl Place {
 
     /// Tries to remove what is of no use any more; whoever sees it later leaves it out anyway.
     pub(crate) async fn discard(&self, name: &str) {
-        if let Err(error) = call(Operation::Delete, self.operator.delete(name)).await {
-            tracing::debug!(%error, name, "a leftover stays");
-        }
+        tidy(name, self.operator.delete(name)).await;
     }
 }
 

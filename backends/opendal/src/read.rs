@@ -6,7 +6,7 @@ use opendal::{Buffer, BufferStream, BytesRange, Operator};
 use strongroom_core::target::{ByteRange, Operation, TargetError, TargetErrorKind, TargetResult};
 
 use crate::{
-    patience::{Again, Watch, call},
+    patience::{Again, Watch, call, is_stall},
     place::Place,
 };
 
@@ -49,7 +49,9 @@ async fn part(place: &Place, name: &str, offset: u64, length: u64) -> TargetResu
         Some(end) if length > 0 => {
             match download(place, name, BytesRange::from(offset..end)).await {
                 Ok(bytes) if bytes.len() as u64 == length => return Ok(bytes),
-                Err(error) if error.kind() == TargetErrorKind::NotFound => return Err(error),
+                Err(error) if error.kind() == TargetErrorKind::NotFound || is_stall(&error) => {
+                    return Err(error);
+                }
                 first => Some(first),
             }
         }
