@@ -105,8 +105,8 @@ const HINT_SSH_PROGRAM: &str = "sftp works through the ssh program, which must b
 const HINT_SFTP_FAILURE: &str = "sftp servers say no more than \"failure\" when the disk is full, \
      a quota is reached or a folder is in the way: look there if this stays";
 
-const HINT_WEBDAV_WRITE: &str = "some WebDAV servers say \"method not allowed\" when a write fails, \
-     as on a full disk: look there if this stays";
+const HINT_WEBDAV_WRITE: &str = "some WebDAV servers say \"method not allowed\" when a write \
+     fails, as on a full disk: look there if this stays";
 
 /// Texts of OpenSSH, of FTP replies and of the libraries, in lower case; the first that matches
 /// decides. FTP replies stand in brackets.

@@ -65,9 +65,8 @@ async fn an_answer_that_stops_is_noticed_within_a_minute() {
     let port = server(|request| {
         if request.starts_with("PROPFIND") {
             let length = FOLDER.len();
-            return format!(
-                "HTTP/1.1 207 Multi-Status\r\nConnection: close\r\nContent-Length: {length}\r\n\r\n{FOLDER}"
-            );
+            let head = "HTTP/1.1 207 Multi-Status\r\nConnection: close\r\n";
+            return format!("{head}Content-Length: {length}\r\n\r\n{FOLDER}");
         }
         "HTTP/1.1 200 OK\r\nContent-Length: 1000000\r\n\r\nonly this".to_owned()
     });

@@ -138,10 +138,9 @@ fn list(request: &Request, objects: &BTreeMap<String, Vec<u8>>) -> Answer {
         .filter(|(name, _)| name.as_str() > query("marker") && name.starts_with(query("prefix")))
         .take(PAGE)
         .map(|(name, object)| {
-            format!(
-                r#"{{"name":"{name}","bytes":{},"hash":"0","last_modified":"2026-11-21T08:00:00.0"}}"#,
-                object.len()
-            )
+            let (bytes, time) = (object.len(), "2026-11-21T08:00:00.0");
+            let fields = format!(r#""name":"{name}","bytes":{bytes},"hash":"0""#);
+            format!(r#"{{{fields},"last_modified":"{time}"}}"#)
         })
         .collect();
     plain("200 OK", format!("[{}]", lines.join(",")).into_bytes())
