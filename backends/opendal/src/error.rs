@@ -25,6 +25,11 @@ pub(crate) fn is_void(error: &TargetError) -> bool {
     VOID.iter().any(|answer| text.contains(answer))
 }
 
+/// True for what a server says that stumbles over an object while it is replaced.
+pub(crate) fn is_blink(error: &TargetError) -> bool {
+    error.kind() == TargetErrorKind::NotFound || error.to_string().contains("Internal Server Error")
+}
+
 /// How much of what a server said is worth keeping.
 const TEXT_LEN_MAX: usize = 400;
 
@@ -100,6 +105,9 @@ const HINT_SSH_PROGRAM: &str = "sftp works through the ssh program, which must b
 const HINT_SFTP_FAILURE: &str = "sftp servers say no more than \"failure\" when the disk is full, \
      a quota is reached or a folder is in the way: look there if this stays";
 
+const HINT_WEBDAV_WRITE: &str = "some WebDAV servers say \"method not allowed\" when a write \
+     fails, as on a full disk: look there if this stays";
+
 /// Texts of OpenSSH, of FTP replies and of the libraries, in lower case; the first that matches
 /// decides. FTP replies stand in brackets.
 const TEXTS: &[(&str, TargetErrorKind, Option<&str>)] = &[
@@ -126,8 +134,9 @@ const TEXTS: &[(&str, TargetErrorKind, Option<&str>)] = &[
     ("[451]", TargetErrorKind::Unavailable, None),
     ("not enough privileges", TargetErrorKind::Denied, Some(HINT_RIGHTS)),
     ("[550] permission denied", TargetErrorKind::Denied, Some(HINT_RIGHTS)),
-    ("operation failed", TargetErrorKind::Unavailable, Some(HINT_SFTP_FAILURE)),
+    ("error kind failure", TargetErrorKind::Unavailable, Some(HINT_SFTP_FAILURE)),
     (CUT_LISTING, TargetErrorKind::Unavailable, None),
+    ("method not allowed", TargetErrorKind::Unavailable, Some(HINT_WEBDAV_WRITE)),
     ("connection error", TargetErrorKind::Unavailable, None),
     ("too little data", TargetErrorKind::Unavailable, None),
 ];

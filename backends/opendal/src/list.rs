@@ -13,7 +13,7 @@ use strongroom_core::target::{
 };
 
 use crate::{
-    patience::{Again, call},
+    patience::{Again, call, is_stall},
     place::Place,
     service::{Folders, is_stray},
 };
@@ -93,7 +93,10 @@ impl Walk<'_> {
             next = call(Operation::List, entries.try_next()).await;
         }
         match next {
+            // Without folders it is the bucket that is missing.
+            Err(error) if self.place.traits.folders == Folders::None => Err(error),
             Err(error) if error.kind() == TargetErrorKind::NotFound => Ok(None),
+            Err(error) if is_stall(&error) => Err(error),
             Err(error) => {
                 // An object's name as a prefix names nothing; not all servers say why they fail.
                 if self.is_object().await.unwrap_or(false) { Ok(None) } else { Err(error) }

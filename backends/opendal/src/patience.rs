@@ -10,6 +10,9 @@ use crate::error::{is_void, mapped};
 /// A small request that takes longer has stalled. Connecting (10 s) is a part of it.
 const CALL_TIME_MAX: Duration = Duration::from_secs(45);
 
+/// How long tidying up after a failure may keep the failure back.
+const TIDY_TIME_MAX: Duration = Duration::from_secs(3);
+
 /// A transfer is looked at in windows of this length ...
 const WINDOW: Duration = Duration::from_secs(45);
 
@@ -49,9 +52,24 @@ async fn limited<T>(
     }
 }
 
+const STALLED: &str = "the storage stalled: no progress worth the name in 45 s";
+
 fn stalled(operation: Operation) -> TargetError {
-    let why = "the storage stalled: no progress worth the name in 45 s";
-    TargetError::new(TargetErrorKind::Unavailable, operation, why)
+    TargetError::new(TargetErrorKind::Unavailable, operation, STALLED)
+}
+
+/// True if asking anything more of the storage would only make waiting longer.
+pub(crate) fn is_stall(error: &TargetError) -> bool {
+    error.to_string().contains(STALLED)
+}
+
+/// Tries to tidy up after a failure, for a moment: the storage may be what failed.
+pub(crate) async fn tidy(what: &str, request: impl Future<Output = Answer<()>>) {
+    match timeout(TIDY_TIME_MAX, request).await {
+        Ok(Ok(())) => {}
+        Ok(Err(error)) => tracing::debug!(%error, what, "could not tidy up"),
+        Err(_) => tracing::debug!(what, "no time to tidy up"),
+    }
 }
 
 /// Asks again after answers that say nothing of the question: ones that were meant for another

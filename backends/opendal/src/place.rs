@@ -1,23 +1,25 @@
 //! [`Place`]: an opened folder on an OpenDAL service, and the small calls that all else is made
 //! of. Knows keys only as full names.
 
-use std::sync::atomic::Ordering;
+use std::{sync::atomic::Ordering, time::Duration};
 
-use opendal::{EntryMode, Metadata, Operator, OperatorRegistry};
+use opendal::{EntryMode, Metadata, Operator, OperatorRegistry, raw::ServiceDyn};
 use strongroom_backend_support::{Names, invalid};
 use strongroom_core::target::{Operation, TargetError, TargetErrorKind, TargetResult};
 use tokio::sync::{Semaphore, SemaphorePermit};
 
 use crate::{
     config::OpendalConfig,
-    error::mapped,
-    patience::{Again, call},
+    error::{is_blink, mapped},
+    patience::{Again, call, is_stall, tidy},
     service::{Folders, Publish, Traits},
     transport::{RequestCount, Transport},
 };
 
-/// How often to look again for an object that may be missing for a moment only.
-const BLINKS_MAX: usize = 3;
+/// How often to look again for an object that may be missing for a moment only, at once first
+/// and then after a little more each time.
+const BLINKS_MAX: u32 = 4;
+const BLINK: Duration = Duration::from_millis(5);
 
 /// Whether the folder must be there already.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -43,6 +45,8 @@ pub(crate) struct Place {
     uploads: Semaphore,
     calls: Semaphore,
     requests: Option<RequestCount>,
+    /// What a transfer's own operator is made of, where it needs one.
+    anew: Option<OpendalConfig>,
 }
 
 impl Place {
@@ -50,7 +54,8 @@ impl Place {
     pub(crate) async fn open(config: &OpendalConfig, opening: Opening) -> TargetResult<Self> {
         let requests = RequestCount::default();
         let top = operator(config, &[])?;
-        let traits = Traits::of(&config.service, &top.info().capability());
+        // What the service itself has: OpenDAL makes up for folders that it has not.
+        let traits = Traits::of(&config.service, &top.base_service().capability_dyn());
         let transport = Transport::new(config.ca_file.as_deref(), requests.clone())?;
         let root: &[String] = if config.is_below_home { &[] } else { &config.path };
         let base: &[String] = if config.is_below_home { &config.path } else { &[] };
@@ -66,6 +71,7 @@ impl Place {
             uploads: Semaphore::new(concurrency),
             calls: Semaphore::new(concurrency),
             requests: speaks_http(&config.service).then_some(requests),
+            anew: traits.is_ftp.then(|| config.clone()),
         };
         let top = with_transport(top, transport);
         place.find_folder(&top, &config.path.join("/"), opening).await?;
@@ -93,6 +99,16 @@ impl Place {
         match opening {
             Opening::Existing => Err(missing.at(self).hint("create it, or let init create it")),
             Opening::Create => call(Operation::Open, top.create_dir(&folder)).await,
+        }
+    }
+
+    /// The operator for one upload or download. OpenDAL's FTP service ends no download, and no
+    /// upload that fails; the connection that it then returns to its pool is spoilt, at times for
+    /// good. So each transfer there has a pool, and with it a connection, of its own.
+    pub(crate) fn operator_for_transfer(&self) -> TargetResult<Operator> {
+        match &self.anew {
+            Some(config) => operator(config, &config.path),
+            None => Ok(self.operator.clone()),
         }
     }
 
@@ -136,11 +152,12 @@ impl Place {
     {
         let may_blink = matches!(self.traits.publish, Publish::Move { .. });
         let mut found = look().await;
-        for _ in 0..if may_blink { BLINKS_MAX } else { 0 } {
-            match &found {
-                Err(error) if error.kind() == TargetErrorKind::NotFound => found = look().await,
-                _ => break,
+        for blink in 0..if may_blink { BLINKS_MAX } else { 0 } {
+            if !found.as_ref().is_err_and(is_blink) {
+                break;
             }
+            tokio::time::sleep(BLINK * blink).await;
+            found = look().await;
         }
         found
     }
@@ -174,7 +191,7 @@ impl Place {
         match deleted {
             Err(error) if error.kind() == TargetErrorKind::NotFound => Ok(()),
             // Some servers give no reason when it is a folder.
-            Err(error) if self.traits.folders == Folders::Kept => {
+            Err(error) if self.traits.folders == Folders::Kept && !is_stall(&error) => {
                 match self.exists(operation, name).await {
                     Ok(false) => Ok(()),
                     _ => Err(error),
@@ -186,9 +203,7 @@ impl Place {
 
     /// Tries to remove what is of no use any more; whoever sees it later leaves it out anyway.
     pub(crate) async fn discard(&self, name: &str) {
-        if let Err(error) = call(Operation::Delete, self.operator.delete(name)).await {
-            tracing::debug!(%error, name, "a leftover stays");
-        }
+        tidy(name, self.operator.delete(name)).await;
     }
 }
 
@@ -227,19 +242,22 @@ fn operator(config: &OpendalConfig, path: &[String]) -> TargetResult<Operator> {
         return Err(TargetError::new(TargetErrorKind::Unsupported, Operation::Open, why)
             .hint(format!("built in are {}", known.join(", "))));
     }
-    take_provider(service);
+    refuse_ftps(config)?;
     Operator::via_iter(service, config.all_options(path))
         .map_err(|error| mapped(Operation::Open, error).at(&config.place))
 }
 
-/// FTP brings a second provider of cryptography into the program, so that rustls cannot choose by
-/// itself and would panic; it is to take the one that all else takes.
-fn take_provider(service: &str) {
-    #[cfg(feature = "ftp")]
-    if service == "ftp" {
-        // It fails only if there is one already, which is then the choice of the program.
-        let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
+/// OpenDAL's uploads over FTP with TLS come short, the server says that all is well, and half an
+/// object is published; see `docs/decisions/0007-opendal.md`. So this is refused. An endpoint
+/// without a scheme is TLS to OpenDAL, too.
+fn refuse_ftps(config: &OpendalConfig) -> TargetResult<()> {
+    let endpoint = config.options.get("endpoint").map_or("", String::as_str);
+    if config.service != "ftp" || endpoint.starts_with("ftp://") {
+        return Ok(());
     }
-    #[cfg(not(feature = "ftp"))]
-    let _ = service;
+    let why =
+        "FTP over TLS is refused: OpenDAL cuts uploads short there, and servers do not notice";
+    Err(TargetError::new(TargetErrorKind::Unsupported, Operation::Open, why)
+        .at(&config.place)
+        .hint("use sftp:// or webdavs://, or ftp:// through a tunnel that encrypts"))
 }

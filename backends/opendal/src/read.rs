@@ -2,11 +2,11 @@
 
 use bytes::{Bytes, BytesMut};
 use futures::TryStreamExt;
-use opendal::{Buffer, BufferStream, BytesRange};
+use opendal::{Buffer, BufferStream, BytesRange, Operator};
 use strongroom_core::target::{ByteRange, Operation, TargetError, TargetErrorKind, TargetResult};
 
 use crate::{
-    patience::{Again, Watch, call},
+    patience::{Again, Watch, call, is_stall},
     place::Place,
 };
 
@@ -49,7 +49,9 @@ async fn part(place: &Place, name: &str, offset: u64, length: u64) -> TargetResu
         Some(end) if length > 0 => {
             match download(place, name, BytesRange::from(offset..end)).await {
                 Ok(bytes) if bytes.len() as u64 == length => return Ok(bytes),
-                Err(error) if error.kind() == TargetErrorKind::NotFound => return Err(error),
+                Err(error) if error.kind() == TargetErrorKind::NotFound || is_stall(&error) => {
+                    return Err(error);
+                }
                 first => Some(first),
             }
         }
@@ -83,11 +85,12 @@ async fn size(place: &Place, name: &str) -> TargetResult<u64> {
 async fn download(place: &Place, name: &str, range: BytesRange) -> TargetResult<Bytes> {
     let (mut watch, mut parts) = (Watch::begin(), Vec::new());
     let length = |part: &Option<Buffer>| part.as_ref().map_or(0, |part| part.len() as u64);
-    let mut stream = begin(place, name, range).await?;
+    let operator = place.operator_for_transfer()?;
+    let mut stream = begin(&operator, name, range).await?;
     let mut first = watch.step(stream.try_next(), length).await;
     let mut again = Again::default();
     while again.after(&first).await {
-        stream = begin(place, name, range).await?;
+        stream = begin(&operator, name, range).await?;
         first = watch.step(stream.try_next(), length).await;
     }
     let Some(first) = first? else { return Ok(Bytes::new()) };
@@ -98,8 +101,8 @@ async fn download(place: &Place, name: &str, range: BytesRange) -> TargetResult<
     Ok(joined(parts))
 }
 
-async fn begin(place: &Place, name: &str, range: BytesRange) -> TargetResult<BufferStream> {
-    let reader = call(Operation::Get, place.operator.reader(name)).await?;
+async fn begin(operator: &Operator, name: &str, range: BytesRange) -> TargetResult<BufferStream> {
+    let reader = call(Operation::Get, operator.reader(name)).await?;
     call(Operation::Get, reader.into_stream(range)).await
 }
 

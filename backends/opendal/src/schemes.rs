@@ -36,7 +36,8 @@ pub(crate) fn read(
 
 /// `sftp://[user@]host[:port]/path?key-file=&known-hosts=`, through the `ssh` program.
 fn sftp(mut location: Location, environment: &Environment<'_>) -> TargetResult<OpendalConfig> {
-    let host = host(&location, "host")?;
+    // An address of IPv6 stands in brackets in URLs, but not for ssh.
+    let host = host(&location, "host")?.trim_matches(['[', ']']).to_owned();
     // Both become words of a command line.
     let is_option = |word: &str| word.starts_with('-') || word.contains(char::is_whitespace);
     if is_option(&host) || location.user.as_deref().is_some_and(is_option) {
@@ -85,7 +86,7 @@ fn webdav(mut location: Location, environment: &Environment<'_>) -> TargetResult
     Ok(config)
 }
 
-/// `ftp(s)://[user@]host[:port]/path`; `ftps` is explicit TLS (`AUTH TLS`).
+/// `ftp://[user@]host[:port]/path`; `ftps` is understood, and refused when it is opened.
 fn ftp(location: Location, environment: &Environment<'_>) -> TargetResult<OpendalConfig> {
     let host = host(&location, "host")?;
     location.settings.finish(&["concurrency"])?;

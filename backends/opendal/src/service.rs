@@ -47,7 +47,7 @@ pub(crate) struct Traits {
     pub(crate) compares_length: bool,
     /// FTP, as OpenDAL speaks it: an object without bytes needs a write of nothing, OpenDAL's own
     /// temporary names, which may look like keys, lie at the root, an object is listed as a
-    /// folder of itself, and a connection may hold the answer to a transfer that was given up.
+    /// folder of itself, and a connection is spoilt by a transfer that OpenDAL has not ended.
     pub(crate) is_ftp: bool,
     pub(crate) concurrency: usize,
 }
@@ -75,7 +75,13 @@ impl Traits {
             },
             // Its rename carries the switch in a header that is signed before we see it.
             "azfile" => Self { publish: Publish::Move { is_exclusive: false }, ..usual },
-            "ftp" => Self { folders: Folders::Kept, is_ftp: true, concurrency: 4, ..usual },
+            "ftp" => Self {
+                folders: Folders::Kept,
+                compares_length: true,
+                is_ftp: true,
+                concurrency: 4,
+                ..usual
+            },
             // Personal drives ask for few requests at once.
             "gdrive" | "dropbox" | "onedrive" => Self { concurrency: 4, ..usual },
             _ => usual,

@@ -63,7 +63,7 @@ impl OpendalTarget {
                     self.ensure_absent(name).await?;
                 }
                 let manner = Manner { if_absent, writes_nothing: place.traits.is_ftp };
-                upload::write(&place.operator, name, payload, manner).await
+                upload::write(&place.operator_for_transfer()?, name, payload, manner).await
             }
             Publish::Move { is_exclusive } => {
                 self.store_by_move(name, payload, mode, is_exclusive).await

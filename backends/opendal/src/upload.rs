@@ -14,7 +14,7 @@ use strongroom_core::target::{
     Operation, Payload, PayloadStream, TargetError, TargetErrorKind, TargetResult,
 };
 
-use crate::patience::{Again, call, upload};
+use crate::patience::{Again, call, tidy, upload};
 
 /// A part of a multipart upload.
 const PART_BYTES: usize = 8 << 20;
@@ -142,9 +142,7 @@ async fn begin(
 /// Ends a writer without finishing the object: closing it could finish a part of it. Some cannot
 /// abort; dropping the writer is all there is then.
 async fn give_up(mut writer: Writer, path: &str) {
-    if let Err(error) = call(Operation::Put, writer.abort()).await {
-        tracing::debug!(%error, path, "an upload was dropped, not aborted");
-    }
+    tidy(path, writer.abort()).await;
 }
 
 /// The stream in pieces of at most `size` bytes, none of them empty.

@@ -2,14 +2,7 @@
 //!
 //! Each test has a server of its own.
 
-use std::{
-    env,
-    net::TcpListener,
-    path::{Path, PathBuf},
-    process::Command,
-    sync::Arc,
-    time::Duration,
-};
+use std::{path::PathBuf, process::Command, sync::Arc, time::Duration};
 
 use futures::future::join_all;
 use strongroom_core::{
@@ -19,83 +12,9 @@ use strongroom_core::{
         layers::{RetryConfig, RetryLayer},
     },
 };
-use strongroom_opendal::{OpendalConfig, OpendalTarget};
-use tempfile::TempDir;
+use strongroom_opendal::OpendalTarget;
 
-use crate::servers;
-
-/// A server of a test's own.
-struct Server {
-    script: &'static str,
-    folder: TempDir,
-    port: u16,
-    variables: Vec<(String, String)>,
-}
-
-impl Server {
-    fn start(script: &'static str) -> Self {
-        let folder = tempfile::tempdir().unwrap();
-        Self::start_in(script, folder)
-    }
-
-    fn start_in(script: &'static str, folder: TempDir) -> Self {
-        let mut server = Self { script, folder, port: free_port(), variables: Vec::new() };
-        server.variables = server.run("start");
-        server
-    }
-
-    /// Runs the script; gives the variables that it prints.
-    fn run(&self, verb: &str) -> Vec<(String, String)> {
-        let scripts =
-            Path::new(env!("CARGO_MANIFEST_DIR")).join("../../integration-tests/services");
-        let output = Command::new("bash")
-            .arg(scripts.join(format!("{}.sh", self.script)))
-            .arg(verb)
-            .env("SERVICES_DIR", self.folder.path())
-            .env(format!("{}_PORT", self.script.to_uppercase()), self.port.to_string())
-            .output()
-            .unwrap();
-        assert!(output.status.success(), "{verb}: {}", String::from_utf8_lossy(&output.stderr));
-        let text = String::from_utf8(output.stdout).unwrap();
-        let lines = text.lines().filter_map(|line| line.strip_prefix("export ")?.split_once('='));
-        lines.map(|(name, value)| (name.to_owned(), value.to_owned())).collect()
-    }
-
-    fn variable(&self, name: &str) -> &str {
-        let found = self.variables.iter().find(|(known, _)| known == name);
-        &found.unwrap_or_else(|| panic!("{name} is not printed")).1
-    }
-
-    fn config(&self, path: &str) -> OpendalConfig {
-        let port = self.port.to_string();
-        match self.script {
-            "sftp" => {
-                let [user, key] =
-                    ["USER", "KEY"].map(|what| self.variable(&format!("TEST_SFTP_{what}")));
-                servers::sftp_at("127.0.0.1", &port, user, key, &format!("~/{path}"))
-            }
-            "webdav" => {
-                let variables = [
-                    ("STRONGROOM_WEBDAV_USER", self.variable("TEST_WEBDAV_USER")),
-                    ("STRONGROOM_WEBDAV_PASSWORD", self.variable("TEST_WEBDAV_PASSWORD")),
-                ];
-                let url = format!("webdav://127.0.0.1:{port}/{path}");
-                OpendalConfig::from_url(&url, &servers::environment(&variables)).unwrap()
-            }
-            _ => servers::ftp_at(self.variable("TEST_FTP_URL"), path),
-        }
-    }
-}
-
-impl Drop for Server {
-    fn drop(&mut self) {
-        self.run("stop");
-    }
-}
-
-fn free_port() -> u16 {
-    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
-}
+use crate::own_server::Server;
 
 fn retrying(target: SharedTarget) -> SharedTarget {
     let config = RetryConfig {
@@ -132,16 +51,28 @@ async fn survives_crashes(script: &'static str) {
             async move {
                 match phase {
                     "write" => target.create(&key(number), content(number)).await.unwrap(),
-                    _ => assert_eq!(target.get_full(&key(number)).await.unwrap(), content(number)),
+                    _ => holds(&target, number).await,
                 }
             }
         });
         join_all(work).await;
         crash.await.unwrap();
+        for number in 0..OBJECTS {
+            let path = format!("{script}/data/crash/packs/{number}");
+            let stored = std::fs::metadata(server.folder.path().join(path)).unwrap().len();
+            assert_eq!(stored, content(number).len() as u64, "stored of {number} after {phase}");
+        }
     }
     for number in 0..OBJECTS {
-        assert_eq!(target.get_full(&key(number)).await.unwrap(), content(number));
+        holds(&target, number).await;
     }
+}
+
+/// Tells lengths, not two megabytes of bytes.
+async fn holds(target: &SharedTarget, number: usize) {
+    let (found, expected) = (target.get_full(&key(number)).await.unwrap(), content(number));
+    assert_eq!(found.len(), expected.len(), "length of object {number}");
+    assert!(found == expected, "content of object {number}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -188,13 +119,14 @@ async fn refuses_on_a_full_disk(script: &'static str, kinds: &[TargetErrorKind])
         eprintln!("no right to mount a small file system here: {script} is not tried");
         return;
     };
-    let server = Server::start_in(script, folder);
+    let server = Server::start_in(script, folder, false);
     let target = OpendalTarget::create(&server.config("full")).await.unwrap();
     let small = ObjectKey::parse("small").unwrap();
     target.create(&small, vec![1; 1000]).await.unwrap();
     let large = ObjectKey::parse("large").unwrap();
     let error = target.create(&large, vec![2; 20 << 20]).await.unwrap_err();
     assert!(kinds.contains(&error.kind()), "{error}");
+    eprintln!("{script}: {error} ({:?})", error.hint_text());
     assert!(!target.exists(&large).await.unwrap());
     target.delete(&small).await.unwrap();
     target.create(&small, vec![3; 1000]).await.unwrap();

@@ -29,6 +29,7 @@ fn sftp_takes_user_port_key_and_path() {
     assert_eq!((option(&config, "endpoint"), option(&config, "key")), ("alias", "/k2"));
     assert_eq!((config.path.join("/").as_str(), config.is_below_home), ("b", true));
     assert_eq!(config.place, "sftp://alias/~/b");
+    assert_eq!(option(&read("sftp://[::1]:22/x", &[]), "endpoint"), "ssh://::1:22");
 }
 
 #[test]
