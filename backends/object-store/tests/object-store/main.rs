@@ -1,0 +1,7 @@
+//! Stores as targets, and targets as a store.
+
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+mod reverse;
+mod stores;
+mod suite;
