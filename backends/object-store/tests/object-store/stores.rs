@@ -2,7 +2,7 @@
 
 use std::sync::{
     Arc,
-    atomic::{AtomicU32, AtomicUsize, Ordering},
+    atomic::{AtomicUsize, Ordering},
 };
 
 use bytes::Bytes;
@@ -20,10 +20,7 @@ use strongroom_core::{
 };
 use strongroom_object_store::{GcsConfig, ObjectStoreConfig, ObjectStoreTarget};
 use tempfile::TempDir;
-use tokio::{
-    io::{AsyncReadExt, AsyncWriteExt},
-    net::TcpStream,
-};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 const MIB: usize = 1 << 20;
 
@@ -145,39 +142,6 @@ async fn objects_of_others_are_not_ours() {
     assert_eq!(store.list(None).count().await, 3);
 }
 
-/// The emulator, and a bucket of its own, which `object_store` cannot make.
-async fn gcs(test: &str) -> GcsConfig {
-    static NEXT: AtomicU32 = AtomicU32::new(0);
-    let endpoint = std::env::var("TEST_GCS_ENDPOINT")
-        .expect("TEST_GCS_ENDPOINT is not set: scripts/test starts the servers");
-    let since_1970 = std::time::SystemTime::UNIX_EPOCH.elapsed().unwrap().as_micros();
-    let bucket = format!("{test}-{}-{since_1970:x}", NEXT.fetch_add(1, Ordering::Relaxed));
-    let address = endpoint.trim_start_matches("http://").to_owned();
-    let body = format!("{{\"name\":\"{bucket}\"}}");
-    let request = format!(
-        "POST /storage/v1/b?project=test HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\
-         Content-Type: application/json\r\nContent-Length: {}\r\n\r\n{body}",
-        body.len()
-    );
-    let mut connection = TcpStream::connect(&address).await.unwrap();
-    connection.write_all(request.as_bytes()).await.unwrap();
-    let mut answer = String::new();
-    connection.read_to_string(&mut answer).await.unwrap();
-    assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
-    let url = format!("gs://{bucket}/folder?endpoint={endpoint}&anonymous");
-    GcsConfig::from_url(&url, &Environment::new(|_| None)).unwrap()
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn google_cloud_storage_conforms() {
-    let target = gcs("conforms").await.open().await.unwrap();
-    assert!(target.to_string().starts_with("gs://conforms-"), "{target}");
-    let options = conformance::Options { listed_objects: 2_000, ..Default::default() };
-    let report = report(target, options).await;
-    assert!(report.is_conformant(), "{report}");
-}
-
-/// By a server of our own: the emulator answers 500, as its disk has no such folder.
 #[tokio::test]
 async fn a_missing_bucket_is_not_found() {
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
