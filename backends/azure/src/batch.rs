@@ -28,6 +28,7 @@ use strongroom_core::target::{ObjectKey, Operation, TargetResult};
 use crate::{
     client::Client,
     error::{is_missing, status},
+    tries::Tries,
 };
 
 /// How many deletions one request takes.
@@ -58,21 +59,24 @@ async fn delete_chunk(client: &Client, keys: &[ObjectKey]) -> TargetResult<()> {
     if keys.len() < 2 || !client.batches().load(Ordering::Relaxed) {
         return delete_singly(client, keys.iter()).await;
     }
-    let permit = client.batch_permits().acquire().await;
-    let sent = send_batch(client, keys).await;
-    drop(permit);
-    match sent {
-        Ok(done) => {
-            let left = keys.iter().enumerate().filter(|(at, _)| !done.contains(at));
-            delete_singly(client, left.map(|(_, key)| key)).await
-        }
-        // No answer, or too many requests: a batch works as little as single ones.
-        Err(error) if matches!(status(&error), 0 | 429 | 503) => {
-            Err(client.failed(Operation::Delete, error))
-        }
-        Err(_) => {
-            client.batches().store(false, Ordering::Relaxed);
-            delete_singly(client, keys.iter()).await
+    let mut tries = Tries::default();
+    loop {
+        let permit = client.batch_permits().acquire().await;
+        let sent = send_batch(client, keys).await;
+        drop(permit);
+        match sent {
+            Ok(done) => {
+                let left = keys.iter().enumerate().filter(|(at, _)| !done.contains(at));
+                return delete_singly(client, left.map(|(_, key)| key)).await;
+            }
+            // No answer, or too many requests: single ones would fare no better.
+            Err(error) if matches!(status(&error), 0 | 429 | 503) => {
+                tries.wait_after(client.failed(Operation::Delete, error)).await?;
+            }
+            Err(_) => {
+                client.batches().store(false, Ordering::Relaxed);
+                return delete_singly(client, keys.iter()).await;
+            }
         }
     }
 }

@@ -5,7 +5,7 @@ use std::time::Duration;
 use strongroom_core::target::{TargetError, TargetResult};
 
 /// How often a part is tried.
-const TRIES_MAX: u32 = 5;
+const TRIES_MAX: u32 = 7;
 
 /// The wait before the second try; each further one is twice as long.
 const WAIT_FIRST: Duration = Duration::from_millis(200);

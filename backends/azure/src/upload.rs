@@ -149,8 +149,16 @@ impl Upload<'_> {
                 Err(error) => error,
             };
             let is_answered = matches!(status(&error), 1..=499);
-            if (tries.any_failed() || !is_answered) && self.consists_of(&ids).await? {
-                return Ok(());
+            if tries.any_failed() || !is_answered {
+                match self.consists_of(&ids).await {
+                    Ok(true) => return Ok(()),
+                    Ok(false) => {}
+                    // Whether it is ours is not known yet, so nothing else is said meanwhile.
+                    Err(unknown) => {
+                        tries.wait_after(unknown).await?;
+                        continue;
+                    }
+                }
             }
             tries.wait_after(self.commit_failed(error).await?).await?;
         }

@@ -243,3 +243,115 @@ fn method_of(method: Method) -> azure_core::Result<reqwest::Method> {
     reqwest::Method::from_bytes(method.as_str().as_bytes())
         .map_err(|error| Error::new(ErrorKind::Other, error))
 }
+
+#[cfg(test)]
+mod tests {
+    use tokio::{
+        io::{AsyncReadExt, AsyncWriteExt},
+        net::{TcpListener, TcpStream},
+    };
+
+    use super::*;
+
+    const SHORT: Duration = Duration::from_millis(300);
+
+    /// A server whose one connection is treated by `serve`, and what became of a request to it.
+    async fn outcome<F>(serve: impl FnOnce(TcpStream) -> F, body: Bytes) -> azure_core::Result<()>
+    where
+        F: Future<Output = ()> + Send + 'static,
+    {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("http://{}/x?sig=canary", listener.local_addr().unwrap());
+        let wire = Wire { silence_max: SHORT, ..Wire::new(None).unwrap() };
+        let mut request = Request::new(url.parse().unwrap(), Method::Put);
+        request.set_body(body);
+        let sent = async {
+            let answer = wire.execute_request(&request).await?;
+            answer.into_body().collect().await.map(|_| ())
+        };
+        let accepted =
+            async { tokio::spawn(serve(listener.accept().await.unwrap().0)).abort_handle() };
+        let (result, server) = futures::join!(sent, accepted);
+        server.abort();
+        assert_eq!(wire.requests(), 1);
+        result
+    }
+
+    async fn read_head(connection: &mut TcpStream) {
+        let mut head = Vec::new();
+        while !head.ends_with(b"\r\n\r\n") {
+            head.push(connection.read_u8().await.unwrap());
+        }
+    }
+
+    #[tokio::test]
+    async fn a_server_that_says_nothing_is_noticed() {
+        let error = outcome(
+            |mut connection| async move {
+                read_head(&mut connection).await;
+                std::future::pending().await
+            },
+            Bytes::new(),
+        )
+        .await
+        .unwrap_err();
+        assert!(error.to_string().contains("silent"), "{error}");
+        assert!(!format!("{error:?}").contains("canary"));
+    }
+
+    #[tokio::test]
+    async fn a_server_that_reads_nothing_is_noticed() {
+        let error = outcome(
+            |connection| async move {
+                let _open = connection;
+                std::future::pending().await
+            },
+            vec![0; 64 << 20].into(),
+        )
+        .await
+        .unwrap_err();
+        assert!(error.to_string().contains("silent"), "{error}");
+    }
+
+    #[tokio::test]
+    async fn a_server_that_trickles_is_noticed() {
+        let error = outcome(
+            |mut connection| async move {
+                read_head(&mut connection).await;
+                let head = b"HTTP/1.1 200 OK\r\nContent-Length: 1000000\r\n\r\n";
+                connection.write_all(head).await.unwrap();
+                let mut ticks = tokio::time::interval(SHORT / 10);
+                loop {
+                    ticks.tick().await;
+                    if connection.write_all(b"x").await.is_err() {
+                        return;
+                    }
+                }
+            },
+            Bytes::new(),
+        )
+        .await
+        .unwrap_err();
+        assert!(error.to_string().contains("silent"), "{error}");
+    }
+
+    #[tokio::test]
+    async fn a_slow_server_that_goes_on_is_waited_for() {
+        outcome(
+            |mut connection| async move {
+                read_head(&mut connection).await;
+                let head = b"HTTP/1.1 200 OK\r\nContent-Length: 65536\r\n\r\n";
+                connection.write_all(head).await.unwrap();
+                let mut ticks = tokio::time::interval(SHORT / 10);
+                for _ in 0..16 {
+                    ticks.tick().await;
+                    connection.write_all(&[0; 4096]).await.unwrap();
+                }
+                std::future::pending().await
+            },
+            Bytes::new(),
+        )
+        .await
+        .unwrap();
+    }
+}

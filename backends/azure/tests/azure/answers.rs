@@ -179,3 +179,74 @@ async fn reads_take_one_request_each() {
     let missing = target.get(&key("b"), none).await.unwrap_err();
     assert_eq!(missing.kind(), TargetErrorKind::NotFound);
 }
+
+#[tokio::test]
+async fn where_batches_are_refused_objects_are_deleted_singly_from_then_on() {
+    let answers = vec![refused(500, "InternalError"), ok(202, "")];
+    let (front, target) = target("", answers).await;
+    assert_eq!(target.capabilities().await.unwrap().delete_batch_max, 256);
+    let keys = [key("a"), key("b"), key("c")];
+    target.delete_batch(&keys).await.unwrap();
+    target.delete_batch(&keys).await.unwrap();
+    let methods: Vec<_> = front.seen()[1..].iter().map(|seen| seen.method.clone()).collect();
+    assert_eq!(methods, ["POST", "DELETE", "DELETE", "DELETE", "DELETE", "DELETE", "DELETE"]);
+    assert_eq!(target.capabilities().await.unwrap().delete_batch_max, 1);
+}
+
+#[tokio::test]
+async fn a_batch_signs_every_part_and_what_it_does_not_confirm_is_deleted_singly() {
+    let part =
+        |place, status| format!("--x\r\nContent-ID: {place}\r\n\r\nHTTP/1.1 {status} x\r\n\r\n");
+    let body = [part(0, 202), part(1, 503), "--x--".to_owned()].concat().into_bytes();
+    let headers = "content-type: multipart/mixed; boundary=x\r\n".to_owned();
+    let answers = vec![Action::Answer(202, headers, body), ok(202, "")];
+    let (front, target) = target("", answers).await;
+    target.delete_batch(&[key("a"), key("b")]).await.unwrap();
+    let seen = front.seen();
+    let [_, batch, single] = &seen[..] else { panic!("{seen:?}") };
+    assert_eq!(batch.target, "/acct/vault?restype=container&comp=batch");
+    let sent = String::from_utf8(batch.body.clone()).unwrap();
+    assert_eq!(sent.matches("SharedKey acct:").count(), 2);
+    assert!(sent.contains("DELETE /acct/vault/b/a HTTP/1.1\r\n"), "{sent}");
+    assert!(!sent.contains("x-ms-version"), "the service refuses it in a part");
+    assert_eq!((single.method.as_str(), single.target.as_str()), ("DELETE", "/acct/vault/b/b"));
+}
+
+fn page(names: &[&str], next: &str) -> Action {
+    let blob = |name: &&str| {
+        format!(
+            "<Blob><Name>{name}</Name><Properties>\
+             <Last-Modified>Thu, 01 Jan 1970 00:00:02 GMT</Last-Modified>\
+             <Content-Length>7</Content-Length><BlobType>BlockBlob</BlobType>\
+             </Properties></Blob>"
+        )
+    };
+    let blobs: String = names.iter().map(blob).collect();
+    let body = format!(
+        "<?xml version=\"1.0\" encoding=\"utf-8\"?><EnumerationResults ContainerName=\"c\">\
+         <Blobs>{blobs}</Blobs><NextMarker>{next}</NextMarker></EnumerationResults>"
+    );
+    Action::Answer(200, "content-type: application/xml\r\n".into(), body.into_bytes())
+}
+
+#[tokio::test]
+async fn a_listing_goes_on_from_page_to_page_and_over_a_failed_one() {
+    let answers = vec![
+        page(&["b/x/1", "b/x/NOT-A-KEY", "b/x/2"], "m1"),
+        page(&[], "m2"),
+        refused(500, "InternalError"),
+        page(&["b/x/3", "elsewhere/x/4"], ""),
+    ];
+    let (front, target) = target("", answers).await;
+    let listed = target.list_all(&KeyPrefix::parse("x").unwrap()).await.unwrap();
+    let found: Vec<_> = listed.iter().map(|object| object.key.as_str()).collect();
+    assert_eq!(found, ["x/1", "x/2", "x/3"]);
+    assert!(listed.iter().all(|object| object.size_bytes == 7));
+    assert!(listed.iter().all(|object| object.modified_ms == Some(2000)));
+    let seen = front.seen();
+    let has = |seen: &crate::front::Seen, text| seen.target.contains(text);
+    assert!(seen[1..].iter().all(|seen| has(seen, "prefix=b%2Fx%2F")), "{seen:?}");
+    assert!(!has(&seen[1], "marker="), "{seen:?}");
+    assert!(has(&seen[2], "marker=m1") && has(&seen[3], "marker=m2") && has(&seen[4], "marker=m2"));
+    assert_eq!(seen.len(), 5);
+}

@@ -7,9 +7,10 @@ use std::{
 };
 
 use tokio::{
-    io::{AsyncReadExt, AsyncWriteExt},
+    io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt},
     net::{TcpListener, TcpStream},
 };
+use tokio_rustls::TlsAcceptor;
 
 /// A request as it came over the wire.
 #[derive(Debug, Clone)]
@@ -58,6 +59,15 @@ impl Front {
         behind: Option<String>,
         plan: impl FnMut(&Seen) -> Action + Send + 'static,
     ) -> Self {
+        Self::start_over(None, behind, plan).await
+    }
+
+    /// The same, over TLS if there is an acceptor.
+    pub async fn start_over(
+        tls: Option<TlsAcceptor>,
+        behind: Option<String>,
+        plan: impl FnMut(&Seen) -> Action + Send + 'static,
+    ) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap().to_string();
         let seen = Arc::new(Mutex::new(Vec::new()));
@@ -66,8 +76,13 @@ impl Front {
         tokio::spawn(async move {
             while let Ok((connection, _)) = listener.accept().await {
                 let (behind, plan, seen) = (behind.clone(), plan.clone(), all.clone());
+                let tls = tls.clone();
                 tokio::spawn(async move {
-                    let _ = serve(connection, behind, plan, seen).await;
+                    let _ = match tls {
+                        None => serve(connection, behind, plan, seen).await,
+                        Some(tls) => serve(tls.accept(connection).await?, behind, plan, seen).await,
+                    };
+                    std::io::Result::Ok(())
                 });
             }
         });
@@ -89,8 +104,8 @@ impl Front {
     }
 }
 
-async fn serve(
-    mut connection: TcpStream,
+async fn serve<C: AsyncRead + AsyncWrite + Unpin>(
+    mut connection: C,
     behind: Option<String>,
     plan: Arc<Mutex<Plan>>,
     all: Arc<Mutex<Vec<Seen>>>,
@@ -126,7 +141,7 @@ fn answer(status: u16, headers: &str, body: &[u8], length: usize) -> Vec<u8> {
 }
 
 /// One request; `None` if the connection ends before it is whole.
-async fn read_request(connection: &mut TcpStream) -> std::io::Result<Option<Seen>> {
+async fn read_request<C: AsyncRead + Unpin>(connection: &mut C) -> std::io::Result<Option<Seen>> {
     let mut bytes = Vec::new();
     let end = loop {
         if let Some(end) = bytes.windows(4).position(|window| window == b"\r\n\r\n") {

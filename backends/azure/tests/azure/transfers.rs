@@ -5,7 +5,7 @@ use std::{
     process::Command,
     sync::{
         Arc,
-        atomic::{AtomicUsize, Ordering},
+        atomic::{AtomicU16, AtomicUsize, Ordering},
     },
     time::Duration,
 };
@@ -117,7 +117,12 @@ async fn behind_front(
 }
 
 fn retrying(target: AzureTarget) -> SharedTarget {
-    let config = RetryConfig { wait_first: Duration::from_millis(10), ..Default::default() };
+    let config = RetryConfig {
+        tries_max: 300,
+        wait_first: Duration::from_millis(10),
+        wait_max: Duration::from_secs(1),
+        ..Default::default()
+    };
     Arc::new(RetryLayer::new(Arc::new(target), config, Runtime::system()))
 }
 
@@ -186,9 +191,10 @@ pub struct OwnEmulator {
 /// tries again and again to reach a server that is gone may else be given the server's own port,
 /// and is then connected to itself.
 fn free_port() -> u16 {
-    let first = u16::try_from(std::process::id() % 700).unwrap();
-    (0..800)
-        .map(|next| 22_100 + (first + next) % 800)
+    static NEXT: AtomicU16 = AtomicU16::new(0);
+    let first = u16::try_from(std::process::id() % 800).unwrap();
+    std::iter::repeat_with(|| 22_100 + (first + NEXT.fetch_add(1, Ordering::Relaxed)) % 800)
+        .take(800)
         .find(|port| std::net::TcpListener::bind(("127.0.0.1", *port)).is_ok())
         .unwrap()
 }
