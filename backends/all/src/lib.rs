@@ -57,14 +57,17 @@ pub async fn open(url: impl AsRef<OsStr>, options: &OpenOptions) -> TargetResult
 /// # Errors
 /// What the backend gives.
 pub async fn open_parsed(url: &TargetUrl, options: &OpenOptions) -> TargetResult<SharedTarget> {
+    // boxed: the SDKs' futures are deep and large
     match url {
-        TargetUrl::Local(path) => construct::local(path, options.mode).await,
+        TargetUrl::Local(path) => Box::pin(construct::local(path, options.mode)).await,
         TargetUrl::Remote(url) => match url.backend() {
-            Some(Backend::S3) => construct::s3(url, options.mode).await,
-            Some(Backend::Azure) => construct::azure(url, options.mode).await,
-            Some(Backend::Smb) => construct::smb(url, options.mode).await,
-            Some(Backend::ObjectStore) => construct::object_store(url, options.mode).await,
-            Some(Backend::Opendal) => construct::opendal(url, options.mode).await,
+            Some(Backend::S3) => Box::pin(construct::s3(url, options.mode)).await,
+            Some(Backend::Azure) => Box::pin(construct::azure(url, options.mode)).await,
+            Some(Backend::Smb) => Box::pin(construct::smb(url, options.mode)).await,
+            Some(Backend::ObjectStore) => {
+                Box::pin(construct::object_store(url, options.mode)).await
+            }
+            Some(Backend::Opendal) => Box::pin(construct::opendal(url, options.mode)).await,
             Some(Backend::Local) | None => Err(construct::not_built(url.scheme())),
         },
     }

@@ -9,10 +9,30 @@ use super::{TextFile, assert_none, project_root, text_files};
 const INHERITED: &[&str] = &["version", "edition", "rust-version", "license"];
 
 /// Which of our crates a folder may name in `[dependencies]`.
+const BACKEND: &[&str] = &["strongroom-core", "strongroom-backend-support"];
+
 const MAY_KNOW: &[(&str, &[&str])] = &[
     ("core", &[]),
     ("backends/local", &["strongroom-core"]),
-    ("backends/all", &["strongroom-core", "strongroom-local"]),
+    ("backends/support", &["strongroom-core"]),
+    ("backends/s3", BACKEND),
+    ("backends/azure", BACKEND),
+    ("backends/smb", BACKEND),
+    ("backends/opendal", BACKEND),
+    ("backends/object-store", BACKEND),
+    (
+        "backends/all",
+        &[
+            "strongroom-core",
+            "strongroom-backend-support",
+            "strongroom-local",
+            "strongroom-s3",
+            "strongroom-azure",
+            "strongroom-smb",
+            "strongroom-opendal",
+            "strongroom-object-store",
+        ],
+    ),
     ("sources", &["strongroom-core"]),
     ("cli", &["strongroom-core", "strongroom-backends", "strongroom-sources"]),
     ("integration-tests", &[]),
