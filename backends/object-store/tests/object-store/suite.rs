@@ -11,6 +11,8 @@
 use std::sync::Arc;
 
 use object_store::{Error, integration, memory::InMemory};
+use strongroom_azure::{AzureConfig, AzureTarget};
+use strongroom_backend_support::Environment;
 use strongroom_core::target::{MemoryTarget, SharedTarget};
 use strongroom_local::LocalTarget;
 use strongroom_object_store::{ObjectStoreConfig, ObjectStoreTarget};
@@ -64,4 +66,23 @@ async fn on_a_store_in_memory() {
     };
     run(target()).await;
     run_streams(target()).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn on_azure() {
+    let variable = |name: &str| {
+        std::env::var(name)
+            .unwrap_or_else(|_| panic!("{name} is not set: scripts/test starts the servers"))
+    };
+    let (endpoint, account) = (variable("TEST_AZURE_ENDPOINT"), variable("TEST_AZURE_ACCOUNT"));
+    let environment =
+        Environment::new(|name| (name == "AZURE_STORAGE_KEY").then(|| variable("TEST_AZURE_KEY")));
+    let since_1970 = std::time::SystemTime::UNIX_EPOCH.elapsed().unwrap().as_micros();
+    for streams in [false, true] {
+        let container = format!("suite-{streams}-{since_1970:x}");
+        let url = format!("az://{container}/x?account={account}&endpoint={endpoint}");
+        let config = AzureConfig::from_url(&url, &environment).unwrap();
+        let target: SharedTarget = Arc::new(AzureTarget::create(config).await.unwrap());
+        if streams { run_streams(target).await } else { run(target).await }
+    }
 }
