@@ -57,5 +57,19 @@ macro_rules! constructor {
 constructor!(s3, "s3", strongroom_s3, S3Config, S3Target);
 constructor!(azure, "azure", strongroom_azure, AzureConfig, AzureTarget);
 constructor!(smb, "smb", strongroom_smb, SmbConfig, SmbTarget);
-constructor!(object_store, "gs", strongroom_object_store, GcsConfig, GcsTarget);
 constructor!(opendal, "opendal", strongroom_opendal, OpendalConfig, OpendalTarget, &);
+
+/// Buckets of Google Cloud Storage are made elsewhere: a bucket that is missing is not found.
+pub(crate) async fn object_store(url: &RemoteUrl, _: OpenMode) -> TargetResult<SharedTarget> {
+    #[cfg(feature = "gs")]
+    {
+        use strongroom_backend_support::Environment;
+        use strongroom_object_store::GcsConfig;
+        let config = GcsConfig::from_url(url.as_str(), &Environment::process())?;
+        Ok(std::sync::Arc::new(config.open().await?))
+    }
+    #[cfg(not(feature = "gs"))]
+    {
+        Err(not_built(url.scheme()))
+    }
+}

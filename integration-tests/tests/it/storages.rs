@@ -185,7 +185,6 @@ const LOCAL: Kind = Kind {
 
 /// A place on a server, with a lab to work from.
 struct Place {
-    kind: Kind,
     lab: Lab,
     reach: Reach,
 }
@@ -198,7 +197,7 @@ impl Place {
 
     fn on(kind: Kind, purpose: &str, get: &dyn Fn(&str) -> String) -> Self {
         let name = format!("it-{purpose}-{:08x}", std::process::id());
-        Self { kind, lab: Lab::new(), reach: (kind.reach)(get, &name) }
+        Self { lab: Lab::new(), reach: (kind.reach)(get, &name) }
     }
 
     fn command(&self) -> Command {
