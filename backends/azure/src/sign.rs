@@ -227,7 +227,8 @@ mod tests {
         request.insert_header("content-type", "application/octet-stream");
         request.insert_header("if-none-match", "*");
         request.insert_header("x-ms-blob-type", "BlockBlob");
-        let expected = "PUT\n\n\n5\nXUFAKrxLKna5cZ2REBfFkg==\napplication/octet-stream\n\n\n\n*\n\n\n\
+        let expected = "PUT\n\n\n5\nXUFAKrxLKna5cZ2REBfFkg==\napplication/octet-stream\n\
+                        \n\n\n*\n\n\n\
                         x-ms-blob-type:BlockBlob\n/dev/dev/c/a/b";
         assert_eq!(string_to_sign(&request, "dev"), expected);
     }

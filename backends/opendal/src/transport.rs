@@ -44,7 +44,13 @@ pub(crate) struct Transport {
 impl Transport {
     /// A client that trusts the usual authorities, and those in `ca_file`.
     pub(crate) fn new(ca_file: Option<&Path>, requests: RequestCount) -> TargetResult<Self> {
-        let mut builder = reqwest::Client::builder().connect_timeout(CONNECT_TIME_MAX);
+        let mut builder = reqwest::Client::builder()
+            .connect_timeout(CONNECT_TIME_MAX)
+            // other crates may have built these in: lengths must be those of the objects
+            .no_gzip()
+            .no_brotli()
+            .no_deflate()
+            .no_zstd();
         if let Some(path) = ca_file {
             let pem = std::fs::read(path).map_err(|error| {
                 invalid("the file of ca-file cannot be read").at(path.display()).because(error)

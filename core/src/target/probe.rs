@@ -188,13 +188,20 @@ impl Probe<'_> {
             let contents: Vec<Bytes> =
                 (0..creators).map(|_| self.content(64 << (round % 8))).collect();
             let racers = contents.iter().map(|content| self.target.create(&key, content.clone()));
-            let mut winners = 0;
+            let (mut winners, mut unsettled) = (0, None);
             for outcome in join_all(racers).await {
                 match outcome {
                     Ok(()) => winners += 1,
                     Err(error) if error.kind() == TargetErrorKind::AlreadyExists => {}
+                    // a storage under strain; who was told nothing has not won
+                    Err(error) if error.is_retryable() => unsettled = Some(error),
                     Err(error) => return Err(error),
                 }
+            }
+            if winners == 0
+                && let Some(error) = unsettled
+            {
+                return Err(error);
             }
             worst = worst.max(winners);
             if round == 0 && self.overwrites(&key).await? {

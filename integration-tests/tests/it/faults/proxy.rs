@@ -179,8 +179,8 @@ async fn suffer(
             let wait = wait.map(|seconds| format!("Retry-After: {seconds}\r\n"));
             let body = error_document(request, code);
             let head = format!(
-                "HTTP/1.1 {code} Injected\r\nContent-Type: application/xml\r\n{}Connection: close\r\n\
-                 Content-Length: {}\r\n\r\n",
+                "HTTP/1.1 {code} Injected\r\nContent-Type: application/xml\r\n{}\
+                 Connection: close\r\nContent-Length: {}\r\n\r\n",
                 wait.unwrap_or_default(),
                 body.len()
             );

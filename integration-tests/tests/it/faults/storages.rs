@@ -102,7 +102,8 @@ impl Storage {
             Protocol::S3 => {
                 let region = variable("TEST_S3_REGION");
                 format!(
-                    "s3://{place}/{folder}?endpoint=http://{address}&region={region}&path-style=true"
+                    "s3://{place}/{folder}?endpoint=http://{address}&region={region}\
+                     &path-style=true"
                 )
             }
             Protocol::Azure => {
