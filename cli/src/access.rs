@@ -144,7 +144,8 @@ impl Context {
         let password = self.access.password()?;
         let target = self.target(OpenMode::Create).await.doing(doing)?;
         let metrics = layers(target, &self.runtime).await.doing(doing)?;
-        self.probe(&metrics).await.doing(doing)?;
+        let trusts_create = self.probe(&metrics).await.doing(doing)?;
+        let options = &InitOptions { trusts_create, ..options.clone() };
         let storage = self.storage(&metrics).await;
         let runtime = self.runtime.clone();
         let (repository, key) =
@@ -169,10 +170,10 @@ impl Context {
         })
     }
 
-    /// Warns of a storage that cannot decide who was first. A folder of this machine can.
-    async fn probe(&self, target: &Arc<MetricsLayer>) -> Result<()> {
+    /// Whether the storage decides who was first; warns if not. A folder of this machine does.
+    async fn probe(&self, target: &Arc<MetricsLayer>) -> Result<bool> {
         if self.access.local_folder().is_some() {
-            return Ok(());
+            return Ok(true);
         }
         let shared: SharedTarget = target.clone();
         let options = ProbeOptions::cheap();
@@ -185,7 +186,7 @@ impl Context {
             };
             self.console.warn(&format!("this storage is not safe for prune: {why}"));
         }
-        Ok(())
+        Ok(found.is_safe())
     }
 
     /// The target with its cache; a folder of this machine needs none.

@@ -91,6 +91,11 @@ async fn page(
         _ => Position::End,
     };
     let page = page.into_model().map_err(failed)?;
+    // the model takes any document, that of an error too, for an empty listing
+    if page.container_name.is_none() && page.service_endpoint.is_none() {
+        let why = "the answer is no listing";
+        return Err(TargetError::new(TargetErrorKind::Unavailable, operation, why));
+    }
     let objects = page.blob_items.into_iter().filter_map(|item| object(client, item));
     Ok(Page { objects: objects.collect(), next })
 }

@@ -33,11 +33,16 @@ pub struct InitOptions {
     pub kdf: KdfCost,
     /// Chunking, packs, compression. The time of creation is set by `init`.
     pub settings: Settings,
+    /// The storage is known to refuse a create of what exists (see [`crate::target::probe`]).
+    /// Otherwise `init` looks first, for one more request, so that no repository is overwritten
+    /// where conditions are ignored.
+    pub trusts_create: bool,
 }
 
 impl Default for InitOptions {
     fn default() -> Self {
-        Self { kdf: KdfCost::default(), settings: Settings::new(Timestamp::default()) }
+        let settings = Settings::new(Timestamp::default());
+        Self { kdf: KdfCost::default(), settings, trusts_create: false }
     }
 }
 
@@ -46,7 +51,8 @@ impl Repository {
     /// is shown once and never stored.
     ///
     /// Key slots are written first and the descriptor last, by one create: an interrupted `init`
-    /// leaves nothing that looks like a repository, and of two at once one wins. Three requests.
+    /// leaves nothing that looks like a repository, and of two at once one wins. Three requests,
+    /// or four: see [`InitOptions::trusts_create`].
     ///
     /// # Errors
     /// `AlreadyExists` if there is one, `Invalid` for an empty password or settings out of
@@ -63,6 +69,9 @@ impl Repository {
         options.kdf.check()?;
         let Storage { target, cache } = storage.into();
         let cache = Cache::new(cache);
+        if !options.trusts_create && target.exists(&layout::key(layout::DESCRIPTOR)?).await? {
+            return Err(exists(&target));
+        }
         let randomness = &*runtime.randomness;
         let repository = RepositoryId(random(randomness));
         let masters = vec![(0, MasterKey::generate(randomness))];

@@ -34,7 +34,7 @@ impl ProbeOptions {
 
     /// What a user waits for who asks: about three hundred requests, and the speed.
     pub fn thorough() -> Self {
-        Self { creators: 32, rounds: 8, speed_bytes: 64 << 20 }
+        Self { creators: 32, rounds: 8, speed_bytes: 16 << 20 }
     }
 }
 

@@ -39,7 +39,7 @@ impl Place {
 
     async fn init(&self) -> Result<Repository> {
         let kdf = KdfCost { memory_kib: 64, passes: 1, lanes: 1 };
-        let options = InitOptions { kdf, ..InitOptions::default() };
+        let options = InitOptions { kdf, trusts_create: true, ..InitOptions::default() };
         let runtime = Runtime::system();
         Ok(Repository::init(self.storage(), runtime, &password(), &options).await?.0)
     }
@@ -175,4 +175,11 @@ async fn an_init_in_a_taken_place_leaves_nothing() {
     let error = place.init().await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::AlreadyExists);
     assert_eq!(place.memory.list_all(&KeyPrefix::all()).await.unwrap(), before);
+    // and who does not trust the storage looks before anything is written
+    place.requests();
+    let target: SharedTarget = place.record.clone();
+    let options = InitOptions::default();
+    let error = Repository::init(target, Runtime::system(), &password(), &options).await;
+    assert_eq!(error.unwrap_err().kind(), ErrorKind::AlreadyExists);
+    place.expect(1, "a refused init");
 }

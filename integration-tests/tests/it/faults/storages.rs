@@ -29,7 +29,7 @@ impl Protocol {
             Self::S3 => {
                 |message| message.method() == "PUT" && message.target().contains("partNumber")
             }
-            Self::Azure => |message| message.target().contains("comp=block&"),
+            Self::Azure => |message| message.target().contains("blockid="),
             Self::WebDav => |message| message.method() == "PUT",
         }
     }
