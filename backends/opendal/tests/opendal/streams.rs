@@ -55,7 +55,8 @@ fn counted(buffers: usize, alive: &Arc<Alive>) -> Payload {
     Payload::Streamed(parts.boxed())
 }
 
-async fn streams(target: SharedTarget, buffers: usize, buffers_max: usize) {
+/// Puts a stream of `buffers`, of which at most `buffers_max` may be held at once.
+pub(crate) async fn streams(target: SharedTarget, buffers: usize, buffers_max: usize) {
     let (key, alive) = (ObjectKey::parse("stream").unwrap(), Arc::new(Alive::default()));
     target.put(&key, counted(buffers, &alive), PutMode::Create).await.unwrap();
     let most = alive.most.load(Relaxed);
@@ -150,10 +151,12 @@ async fn webdav_shows_nothing_of_a_put_that_is_dropped() {
         std::future::pending().await
     });
     let stream = Payload::Streamed(many(10).chain(never).boxed());
-    let put = std::pin::pin!(target.put(&key, stream, PutMode::Create));
-    match select(put, all_given).await {
+    match select(target.put(&key, stream, PutMode::Create), all_given).await {
         Either::Left((ended, _)) => panic!("{ended:?}"),
-        Either::Right((told, put)) => told.map(|()| drop(put)).unwrap(),
+        Either::Right((told, put)) => {
+            told.unwrap();
+            drop(put);
+        }
     }
     assert!(!target.exists(&key).await.unwrap());
     assert!(target.list_all(&KeyPrefix::all()).await.unwrap().is_empty());
