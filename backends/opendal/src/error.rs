@@ -69,6 +69,8 @@ fn meaning_of_refusal(refusal: Refusal) -> Meaning {
     match refusal.status {
         StatusCode::UNAUTHORIZED => (TargetErrorKind::Denied, Some(HINT_CREDENTIALS)),
         StatusCode::LOCKED => (TargetErrorKind::Unavailable, None),
+        StatusCode::LENGTH_REQUIRED => (TargetErrorKind::Unsupported, Some(HINT_CHUNKED)),
+        StatusCode::PAYLOAD_TOO_LARGE => (TargetErrorKind::Unsupported, Some(HINT_TOO_LARGE)),
         StatusCode::INSUFFICIENT_STORAGE => (TargetErrorKind::Full, Some(HINT_ROOM)),
         _ => (TargetErrorKind::Throttled, None),
     }
@@ -97,6 +99,10 @@ fn meaning(error: &opendal::Error, said: &str) -> Meaning {
 const HINT_CREDENTIALS: &str = "check user, password or token";
 const HINT_RIGHTS: &str = "the account needs the right to read, write, list and delete there";
 const HINT_ROOM: &str = "free some room on the storage, or prune";
+const HINT_TOO_LARGE: &str = "the server, or a proxy before it, limits the size of uploads: raise \
+     the limit there";
+pub(crate) const HINT_CHUNKED: &str = "the server, or a proxy before it, seems not to take uploads \
+     of unknown length (\"chunked\"): turn that on there";
 const HINT_SSH_KEY: &str = "the server takes none of the keys offered: name one by key-file, or \
      load it into ssh-agent; a key with a passphrase works only through the agent";
 const HINT_HOST_KEY: &str = "the server's host key is not in known_hosts, or differs from it: \

@@ -41,6 +41,19 @@ pub(crate) async fn upload<T>(
     limited(Operation::Put, CALL_TIME_MAX + sending, request).await
 }
 
+/// The slowest that a server copies an upload before it answers, in bytes a second.
+const COPY_RATE_MIN: u64 = 32 << 20;
+
+/// The answer to a request whose body of `bytes` is on its way already, or that it stalled.
+/// Servers and proxies that copy what they got once more may take longer for much.
+pub(crate) async fn answer<T>(
+    bytes: u64,
+    request: impl Future<Output = Answer<T>>,
+) -> TargetResult<T> {
+    let copying = Duration::from_secs(bytes / COPY_RATE_MIN);
+    limited(Operation::Put, CALL_TIME_MAX + copying, request).await
+}
+
 async fn limited<T>(
     operation: Operation,
     time_max: Duration,
@@ -131,6 +144,33 @@ impl Watch {
     }
 }
 
+/// Watches over an upload piece by piece. Only the time counts in which the storage is waited
+/// for: where the pieces come from may take its time.
+#[derive(Debug, Default)]
+pub(crate) struct Sending {
+    waited: Duration,
+    bytes: u64,
+}
+
+impl Sending {
+    /// The next step of an upload, which hands on `bytes`.
+    pub(crate) async fn step<T>(
+        &mut self,
+        bytes: u64,
+        step: impl Future<Output = T>,
+    ) -> TargetResult<T> {
+        let began = Instant::now();
+        let done = timeout(WINDOW.saturating_sub(self.waited), step).await;
+        let Ok(done) = done else { return Err(stalled(Operation::Put)) };
+        self.waited += began.elapsed();
+        self.bytes += bytes;
+        if self.bytes >= WINDOW_BYTES_MIN {
+            *self = Self::default();
+        }
+        Ok(done)
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -163,6 +203,30 @@ mod tests {
                 Ok(1 << 20)
             };
             watch.step(fast, |bytes| *bytes).await.unwrap();
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn only_the_storage_makes_an_upload_stall() {
+        let second = || tokio::time::sleep(Duration::from_secs(1));
+        let (began, mut sending) = (Instant::now(), Sending::default());
+        let error = loop {
+            match sending.step(1, second()).await {
+                Ok(()) => {}
+                Err(error) => break error,
+            }
+        };
+        assert!(error.is_retryable() && is_stall(&error), "{error}");
+        assert!(began.elapsed() < Duration::from_secs(60));
+
+        let mut sending = Sending::default();
+        for _ in 0..200 {
+            // A source that takes a minute for each byte.
+            tokio::time::sleep(Duration::from_secs(60)).await;
+            sending.step(1, std::future::ready(())).await.unwrap();
+        }
+        for _ in 0..200 {
+            sending.step(WINDOW_BYTES_MIN, second()).await.unwrap();
         }
     }
 }

@@ -12,6 +12,7 @@ use crate::{
     config::OpendalConfig,
     error::{is_blink, mapped},
     patience::{Again, call, is_stall, tidy},
+    pipe::Body,
     service::{Folders, Publish, Traits},
     transport::{RequestCount, Transport},
 };
@@ -36,6 +37,7 @@ pub(crate) struct Place {
     pub(crate) operator: Operator,
     /// The same, but its moves never overwrite.
     pub(crate) exclusive: Operator,
+    transport: Transport,
     pub(crate) traits: Traits,
     pub(crate) names: Names,
     pub(crate) concurrency: usize,
@@ -64,6 +66,7 @@ impl Place {
         let place = Self {
             operator: with_transport(bare.clone(), transport.clone()),
             exclusive: with_transport(bare, transport.exclusive()),
+            transport: transport.clone(),
             traits,
             names: Names::new(base),
             concurrency,
@@ -110,6 +113,11 @@ impl Place {
             Some(config) => operator(config, &config.path),
             None => Ok(self.operator.clone()),
         }
+    }
+
+    /// The operator for one upload of an empty object, which sends `body` instead.
+    pub(crate) fn operator_carrying(&self, body: Body) -> Operator {
+        with_transport(self.operator.clone(), self.transport.carrying(body))
     }
 
     /// How many requests went out, where they can be counted.

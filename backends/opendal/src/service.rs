@@ -49,6 +49,8 @@ pub(crate) struct Traits {
     /// temporary names, which may look like keys, lie at the root, an object is listed as a
     /// folder of itself, and a connection is spoilt by a transfer that OpenDAL has not ended.
     pub(crate) is_ftp: bool,
+    /// An upload is one request whose body may be of any length that is not known beforehand.
+    pub(crate) takes_streams: bool,
     pub(crate) concurrency: usize,
 }
 
@@ -62,6 +64,7 @@ impl Traits {
             folders,
             compares_length: false,
             is_ftp: false,
+            takes_streams: false,
             concurrency: 8,
         };
         match service {
@@ -71,6 +74,7 @@ impl Traits {
             "webdav" => Self {
                 publish: Publish::Move { is_exclusive: true },
                 compares_length: true,
+                takes_streams: true,
                 ..usual
             },
             // Its rename carries the switch in a header that is signed before we see it.

@@ -20,6 +20,7 @@ use crate::{
     place::{Opening, Place},
     read,
     service::{Publish, is_stray},
+    streamed::write_stream,
     transport::Refusal,
     upload::{self, GATHERED_BYTES_MAX, Manner},
 };
@@ -93,7 +94,12 @@ impl OpendalTarget {
         let place = &self.place;
         let temporary = format!("{}{UPLOADS}/{}", place.names.base(), nonce()?);
         let moved = async {
-            upload::write(&place.operator, &temporary, payload, Manner::default()).await?;
+            match payload {
+                Payload::Streamed(stream) if place.traits.takes_streams => {
+                    write_stream(place, &temporary, stream).await?;
+                }
+                _ => upload::write(&place.operator, &temporary, payload, Manner::default()).await?,
+            }
             if mode == PutMode::Replace {
                 return rename(&place.operator, &temporary, name).await;
             }
@@ -196,7 +202,8 @@ impl BackupTarget for OpendalTarget {
     async fn capabilities(&self) -> TargetResult<Capabilities> {
         let place = &self.place;
         let can = place.operator.info().capability();
-        let gathered = (!can.write_can_multi).then_some(GATHERED_BYTES_MAX);
+        let is_gathered = !can.write_can_multi && !place.traits.takes_streams;
+        let gathered = is_gathered.then_some(GATHERED_BYTES_MAX);
         let limit = can.write_total_max_size.map(|bytes| bytes as u64);
         Ok(Capabilities {
             atomic_create: place.traits.atomic_create(),

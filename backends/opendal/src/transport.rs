@@ -1,5 +1,5 @@
-//! The HTTP client under OpenDAL: own CA, time to connect, a count of requests, and a move that
-//! must not overwrite. Answers that mean the same everywhere are told apart here, as OpenDAL's
+//! The HTTP client under OpenDAL: own CA, time to connect, a count of requests, a move that must
+//! not overwrite, and an upload whose body is a stream. Answers that mean the same everywhere are told apart here, as OpenDAL's
 //! services drop the status. Knows no service by name and no object.
 
 use std::{
@@ -13,14 +13,14 @@ use std::{
     time::Duration,
 };
 
-use futures::stream;
-use http::{HeaderMap, HeaderValue, Request, Response, StatusCode, header};
+use futures::{TryStreamExt, stream};
+use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, header};
 use opendal::{Buffer, ErrorKind, HttpBody, HttpTransport};
 use opendal_http_transport_reqwest::ReqwestTransport;
 use strongroom_backend_support::invalid;
 use strongroom_core::target::TargetResult;
 
-use crate::error::CUT_LISTING;
+use crate::{error::CUT_LISTING, pipe::Body};
 
 const CONNECT_TIME_MAX: Duration = Duration::from_secs(10);
 
@@ -36,9 +36,11 @@ pub(crate) type RequestCount = Arc<AtomicU64>;
 /// A client that counts.
 #[derive(Debug, Clone)]
 pub(crate) struct Transport {
-    client: ReqwestTransport,
+    client: reqwest::Client,
     requests: RequestCount,
     is_exclusive: bool,
+    /// What the next `PUT` carries in the place of its own body.
+    carried: Option<Body>,
 }
 
 impl Transport {
@@ -63,13 +65,56 @@ impl Transport {
         let client = builder
             .build()
             .map_err(|error| invalid("the HTTP client cannot be made").because(error))?;
-        Ok(Self { client: ReqwestTransport::new(client), requests, is_exclusive: false })
+        Ok(Self { client, requests, is_exclusive: false, carried: None })
     }
 
     /// The same client, whose moves never overwrite.
     pub(crate) fn exclusive(&self) -> Self {
         Self { is_exclusive: true, ..self.clone() }
     }
+
+    /// The same client, whose one `PUT` carries `body`.
+    pub(crate) fn carrying(&self, body: Body) -> Self {
+        Self { carried: Some(body), ..self.clone() }
+    }
+
+    async fn send(&self, request: Request<Buffer>) -> opendal::Result<Response<HttpBody>> {
+        match &self.carried {
+            Some(body) if request.method() == Method::PUT => {
+                // Sending the empty body in its place would be a lie.
+                let taken = body.take().ok_or_else(|| {
+                    opendal::Error::new(ErrorKind::Unexpected, "a stream cannot be sent twice")
+                })?;
+                stream_body(&self.client, request, reqwest::Body::wrap_stream(taken)).await
+            }
+            _ => ReqwestTransport::new(self.client.clone()).fetch(request).await,
+        }
+    }
+}
+
+/// Sends `request` with another body, of unknown length.
+async fn stream_body(
+    client: &reqwest::Client,
+    request: Request<Buffer>,
+    body: reqwest::Body,
+) -> opendal::Result<Response<HttpBody>> {
+    let failed = |error: reqwest::Error| {
+        opendal::Error::new(ErrorKind::Unexpected, "the upload failed")
+            .set_temporary()
+            .set_source(error.without_url())
+    };
+    let (mut parts, _) = request.into_parts();
+    parts.headers.remove(header::CONTENT_LENGTH);
+    let uri = parts.uri.clone();
+    let request = Request::from_parts(parts, body).try_into().map_err(failed)?;
+    let mut answer = client.execute(request).await.map_err(failed)?;
+    let (status, headers) = (answer.status(), std::mem::take(answer.headers_mut()));
+    let pieces = answer.bytes_stream().map_ok(Buffer::from).map_err(failed);
+    let mut response = Response::new(HttpBody::new(pieces, None));
+    *response.status_mut() = status;
+    *response.headers_mut() = headers;
+    response.extensions_mut().insert(uri);
+    Ok(response)
 }
 
 impl HttpTransport for Transport {
@@ -79,7 +124,7 @@ impl HttpTransport for Transport {
             request.headers_mut().insert(OVERWRITE, HeaderValue::from_static("F"));
         }
         let lists = request.method().as_str() == "PROPFIND";
-        let response = self.client.fetch(request).await?;
+        let response = self.send(request).await?;
         if lists && response.status() == StatusCode::MULTI_STATUS {
             return whole_listing(response).await;
         }
@@ -135,6 +180,8 @@ impl Refusal {
         let is_refusal = match status {
             StatusCode::UNAUTHORIZED
             | StatusCode::LOCKED
+            | StatusCode::LENGTH_REQUIRED
+            | StatusCode::PAYLOAD_TOO_LARGE
             | StatusCode::TOO_MANY_REQUESTS
             | StatusCode::INSUFFICIENT_STORAGE => true,
             StatusCode::SERVICE_UNAVAILABLE => seconds.is_some(),

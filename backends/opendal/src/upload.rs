@@ -146,7 +146,7 @@ async fn give_up(mut writer: Writer, path: &str) {
 }
 
 /// The stream in pieces of at most `size` bytes, none of them empty.
-fn cut(stream: PayloadStream, size: usize) -> PayloadStream {
+pub(crate) fn cut(stream: PayloadStream, size: usize) -> PayloadStream {
     stream
         .map_ok(move |mut part| {
             let pieces = std::iter::from_fn(move || {

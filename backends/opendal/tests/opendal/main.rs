@@ -16,4 +16,5 @@ mod stalls;
 mod streams;
 mod swift;
 mod tls;
+mod uploads;
 mod urls;

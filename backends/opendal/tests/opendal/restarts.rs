@@ -4,11 +4,12 @@
 
 use std::{path::PathBuf, process::Command, sync::Arc, time::Duration};
 
-use futures::future::join_all;
+use bytes::Bytes;
+use futures::{StreamExt, future::join_all, stream};
 use strongroom_core::{
     runtime::Runtime,
     target::{
-        BackupTarget, ObjectKey, SharedTarget, TargetErrorKind, TargetExt,
+        BackupTarget, ObjectKey, Payload, PutMode, SharedTarget, TargetErrorKind, TargetExt,
         layers::{RetryConfig, RetryLayer},
     },
 };
@@ -90,6 +91,25 @@ async fn ftp() {
     survives_crashes("ftp").await;
 }
 
+/// A stream of 20 MiB whose middle is the moment at which the server is killed.
+#[tokio::test(flavor = "multi_thread")]
+async fn webdav_shows_nothing_of_a_stream_that_it_crashed_in() {
+    let server = Arc::new(Server::start("webdav"));
+    let target = OpendalTarget::create(&server.config("crash")).await.unwrap();
+    let crasher = server.clone();
+    let crash = stream::once(async move {
+        tokio::task::spawn_blocking(move || crasher.run("kill9")).await.unwrap();
+        Ok(Bytes::from(vec![8; 10 << 20]))
+    });
+    let first = stream::iter([Ok(Bytes::from(vec![7; 10 << 20]))]);
+    let payload = Payload::Streamed(first.chain(crash).boxed());
+    let error = target.put(&key(1), payload, PutMode::Create).await.unwrap_err();
+    assert_eq!(error.kind(), TargetErrorKind::Unavailable, "{error}");
+    server.run("start");
+    assert!(!target.exists(&key(1)).await.unwrap());
+    target.create(&key(1), content(1)).await.unwrap();
+}
+
 /// A small file system under the server's folder, where this process may mount one.
 struct SmallDisk(PathBuf);
 
@@ -124,10 +144,14 @@ async fn refuses_on_a_full_disk(script: &'static str, kinds: &[TargetErrorKind])
     let small = ObjectKey::parse("small").unwrap();
     target.create(&small, vec![1; 1000]).await.unwrap();
     let large = ObjectKey::parse("large").unwrap();
-    let error = target.create(&large, vec![2; 20 << 20]).await.unwrap_err();
-    assert!(kinds.contains(&error.kind()), "{error}");
-    eprintln!("{script}: {error} ({:?})", error.hint_text());
-    assert!(!target.exists(&large).await.unwrap());
+    let content = Bytes::from(vec![2; 20 << 20]);
+    let streamed = Payload::Streamed(stream::iter([Ok(content.clone())]).boxed());
+    for payload in [content.into(), streamed] {
+        let error = target.put(&large, payload, PutMode::Create).await.unwrap_err();
+        assert!(kinds.contains(&error.kind()), "{error}");
+        eprintln!("{script}: {error} ({:?})", error.hint_text());
+        assert!(!target.exists(&large).await.unwrap());
+    }
     target.delete(&small).await.unwrap();
     target.create(&small, vec![3; 1000]).await.unwrap();
 }

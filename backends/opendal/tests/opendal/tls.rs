@@ -3,7 +3,7 @@
 use strongroom_core::target::{TargetErrorKind, conformance::Options};
 use strongroom_opendal::{OpendalConfig, OpendalTarget};
 
-use crate::{conformance::passes, own_server::Server, servers};
+use crate::{conformance::passes, own_server::Server, servers, streams::streams};
 
 fn small() -> Options {
     Options { listed_objects: 200, large_object_bytes: 8 << 20, rounds: 2, ..Options::default() }
@@ -14,6 +14,7 @@ async fn webdav_with_its_own_authority() {
     let server = Server::start_with_tls("webdav");
     let mut config = server.config("tls");
     passes(&config, small(), &[]).await;
+    streams(servers::create(&config).await, 60, 10).await;
     config.ca_file = None;
     let error = OpendalTarget::open(&config).await.unwrap_err();
     assert_eq!(error.kind(), TargetErrorKind::Unavailable, "{error}");
