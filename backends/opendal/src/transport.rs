@@ -24,6 +24,8 @@ use crate::{error::CUT_LISTING, pipe::Body};
 
 const CONNECT_TIME_MAX: Duration = Duration::from_secs(10);
 
+const NO_ANSWER: &str = "a success that is none: not what WebDAV servers answer";
+
 /// The header by which a WebDAV move may or may not replace what is there.
 const OVERWRITE: &str = "overwrite";
 
@@ -123,11 +125,27 @@ impl HttpTransport for Transport {
         if self.is_exclusive && request.headers().contains_key(OVERWRITE) {
             request.headers_mut().insert(OVERWRITE, HeaderValue::from_static("F"));
         }
-        let lists = request.method().as_str() == "PROPFIND";
-        let response = self.send(request).await?;
-        if lists && response.status() == StatusCode::MULTI_STATUS {
-            return whole_listing(response).await;
-        }
+        let response = match Expected::of(&request) {
+            Expected::Anything => self.send(request).await?,
+            Expected::Listing => {
+                let again = copy(&request);
+                let mut response = self.send(request).await?;
+                if response.status() == StatusCode::NOT_FOUND {
+                    // taken for an empty folder: one stray answer must not hide what is in it
+                    self.requests.fetch_add(1, Ordering::Relaxed);
+                    response = self.send(again).await?;
+                }
+                multi_status(response).await?
+            }
+            Expected::Properties => multi_status(self.send(request).await?).await?,
+            Expected::Change => {
+                let response = self.send(request).await?;
+                if response.status() == StatusCode::OK {
+                    return Err(no_answer());
+                }
+                response
+            }
+        };
         match Refusal::of(response.status(), response.headers()) {
             None => Ok(response),
             Some(refusal) => {
@@ -135,6 +153,53 @@ impl HttpTransport for Transport {
                 Err(error.set_source(refusal))
             }
         }
+    }
+}
+
+/// What a WebDAV server may answer to a request (RFC 4918); all other protocols may anything.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Expected {
+    Anything,
+    /// 207 with what is in a folder, or a refusal.
+    Listing,
+    /// 207 with what is known of one thing, or a refusal.
+    Properties,
+    /// 201, 204, or a refusal: never 200.
+    Change,
+}
+
+impl Expected {
+    fn of(request: &Request<Buffer>) -> Self {
+        let is_one = request.headers().get("depth").is_some_and(|depth| depth == "0");
+        match request.method().as_str() {
+            "PROPFIND" if is_one => Self::Properties,
+            "PROPFIND" => Self::Listing,
+            "MOVE" | "COPY" | "MKCOL" => Self::Change,
+            _ => Self::Anything,
+        }
+    }
+}
+
+fn copy(request: &Request<Buffer>) -> Request<Buffer> {
+    let mut copy = Request::new(request.body().clone());
+    *copy.method_mut() = request.method().clone();
+    *copy.uri_mut() = request.uri().clone();
+    *copy.headers_mut() = request.headers().clone();
+    *copy.extensions_mut() = request.extensions().clone();
+    copy
+}
+
+/// Something between us and the server answered in its place.
+fn no_answer() -> opendal::Error {
+    opendal::Error::new(ErrorKind::Unexpected, NO_ANSWER).set_temporary()
+}
+
+/// Of all successes only 207 is an answer to PROPFIND.
+async fn multi_status(response: Response<HttpBody>) -> opendal::Result<Response<HttpBody>> {
+    match response.status() {
+        StatusCode::MULTI_STATUS => whole_listing(response).await,
+        status if status.is_success() => Err(no_answer()),
+        _ => Ok(response),
     }
 }
 
