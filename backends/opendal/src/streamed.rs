@@ -4,6 +4,7 @@
 //!
 //! Knows nothing of who may create what: `path` is a name that nobody looks at yet.
 
+use bytes::BytesMut;
 use futures::{
     StreamExt, TryStreamExt,
     future::{Either, join, select},
@@ -22,8 +23,8 @@ use crate::{
     upload::{Manner, cut, write},
 };
 
-/// A stream that ends before this is sent with its length: every server takes that.
-const SMALL_BYTES: u64 = 4 << 20;
+/// A stream of no more than this is sent with its length: every server takes that.
+const SMALL_BYTES: usize = 4 << 20;
 
 /// How much goes on at once: a stall shows early.
 const PIECE_BYTES: usize = 64 << 10;
@@ -35,16 +36,19 @@ pub(crate) async fn write_stream(
     path: &str,
     mut stream: PayloadStream,
 ) -> TargetResult<()> {
-    let (mut head, mut bytes) = (Vec::new(), 0);
-    while bytes <= SMALL_BYTES {
-        let Some(part) = stream.try_next().await? else {
-            let whole = Payload::Buffered(head);
-            return write(&place.operator, path, whole, Manner::default()).await;
-        };
-        bytes += part.len() as u64;
-        head.push(part);
-    }
-    let whole = stream::iter(head.into_iter().map(Ok)).chain(stream).boxed();
+    let mut head = BytesMut::new();
+    let next = loop {
+        match stream.try_next().await? {
+            Some(part) if head.len() + part.len() > SMALL_BYTES => break part,
+            // Copied, so that many tiny parts take no more room than their bytes.
+            Some(part) => head.extend_from_slice(&part),
+            None => {
+                let whole = Payload::from(head.freeze());
+                return write(&place.operator, path, whole, Manner::default()).await;
+            }
+        }
+    };
+    let whole = stream::iter([Ok(head.freeze()), Ok(next)]).chain(stream).boxed();
     let sent = send(place, path, cut(whole, PIECE_BYTES)).await?;
     ensure_whole(place, path, sent).await
 }

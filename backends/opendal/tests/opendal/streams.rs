@@ -88,6 +88,20 @@ async fn webdav_holds_few_buffers() {
     streams(target, 300, 10).await;
 }
 
+/// A part for each byte, and many parts of nothing.
+#[tokio::test]
+async fn webdav_takes_tiny_parts() {
+    const BYTES: usize = 100_000;
+    let target = servers::create(&servers::webdav(&servers::unique("stream"))).await;
+    let key = ObjectKey::parse("tiny").unwrap();
+    let large = stream::iter([Ok(Bytes::from(vec![1; 5 << 20]))]);
+    let tiny = stream::iter(0..BYTES * 2).map(|number| Ok(Bytes::from(vec![2; number % 2])));
+    let payload = Payload::Streamed(large.chain(tiny).boxed());
+    target.put(&key, payload, PutMode::Create).await.unwrap();
+    let found = target.get_full(&key).await.unwrap();
+    assert!(found == [vec![1; 5 << 20], vec![2; BYTES]].concat(), "{} bytes", found.len());
+}
+
 /// A small stream goes with its length; the limit between the two is crossed by a byte.
 #[tokio::test]
 async fn webdav_takes_streams_of_all_sizes() {
