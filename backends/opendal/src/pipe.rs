@@ -21,10 +21,10 @@ enum Step {
     End,
 }
 
-/// Both ends of a new pipe.
-pub(crate) fn pipe() -> (Feed, Body) {
+/// Both ends of a new pipe for `length` bytes, if that is known.
+pub(crate) fn pipe(length: Option<u64>) -> (Feed, Body) {
     let (sender, receiver) = channel(PIECES_WAITING);
-    (Feed(sender), Body(Arc::new(Mutex::new(Some(receiver)))))
+    (Feed(sender), Body { receiver: Arc::new(Mutex::new(Some(receiver))), length })
 }
 
 /// The request has ended, and takes nothing any more.
@@ -49,12 +49,20 @@ impl Feed {
 
 /// Where they come out, for one request only.
 #[derive(Debug, Clone)]
-pub(crate) struct Body(Arc<Mutex<Option<Receiver<Step>>>>);
+pub(crate) struct Body {
+    receiver: Arc<Mutex<Option<Receiver<Step>>>>,
+    length: Option<u64>,
+}
 
 impl Body {
+    /// How long it will be, if that is known.
+    pub(crate) fn length(&self) -> Option<u64> {
+        self.length
+    }
+
     /// The body; `None` if a request has had it already.
     pub(crate) fn take(&self) -> Option<impl Stream<Item = io::Result<Bytes>> + Send + 'static> {
-        let receiver = self.0.lock().unwrap_or_else(PoisonError::into_inner).take()?;
+        let receiver = self.receiver.lock().unwrap_or_else(PoisonError::into_inner).take()?;
         Some(stream::try_unfold(receiver, |mut receiver| async {
             match receiver.recv().await {
                 Some(Step::Piece(piece)) => Ok(Some((piece, receiver))),
@@ -74,7 +82,7 @@ mod tests {
     #[tokio::test]
     async fn only_an_end_that_is_said_is_an_end() {
         for is_said in [true, false] {
-            let (feed, body) = pipe();
+            let (feed, body) = pipe(None);
             let mut taken = Box::pin(body.take().unwrap());
             assert!(body.take().is_none(), "a body is sent once");
             feed.piece(Bytes::from_static(b"half")).await.unwrap();
@@ -90,7 +98,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_request_that_ended_takes_nothing() {
-        let (feed, body) = pipe();
+        let (feed, body) = pipe(None);
         drop(body.take());
         feed.piece(Bytes::from_static(b"late")).await.unwrap_err();
         feed.end().await.unwrap_err();

@@ -4,7 +4,7 @@
 //!
 //! Knows nothing of who may create what: `path` is a name that nobody looks at yet.
 
-use bytes::BytesMut;
+use bytes::{Bytes, BytesMut};
 use futures::{
     StreamExt, TryStreamExt,
     future::{Either, join, select},
@@ -49,20 +49,40 @@ pub(crate) async fn write_stream(
         }
     };
     let whole = stream::iter([Ok(head.freeze()), Ok(next)]).chain(stream).boxed();
-    let sent = send(place, path, cut(whole, PIECE_BYTES)).await?;
+    let sent = send(place, path, cut(whole, PIECE_BYTES), None).await?;
     ensure_whole(place, path, sent).await
 }
 
+/// Writes `parts` under `path`: piece by piece where they are many bytes, so that a server that
+/// stops taking them is noticed while they are under way.
+pub(crate) async fn write_parts(place: &Place, path: &str, parts: Vec<Bytes>) -> TargetResult<()> {
+    let payload = Payload::Buffered(parts);
+    match payload.len() {
+        Some(length) if length > SMALL_BYTES as u64 => {
+            let pieces = cut(payload.into_stream(), PIECE_BYTES);
+            let sent = send(place, path, pieces, Some(length)).await?;
+            ensure_whole(place, path, sent).await
+        }
+        _ => write(&place.operator, path, payload, Manner::default()).await,
+    }
+}
+
 /// Sends the pieces as the body of one request; gives how many bytes they had.
-async fn send(place: &Place, path: &str, pieces: PayloadStream) -> TargetResult<u64> {
-    let (feed, body) = pipe();
+async fn send(
+    place: &Place,
+    path: &str,
+    pieces: PayloadStream,
+    length: Option<u64>,
+) -> TargetResult<u64> {
+    let (feed, body) = pipe(length);
     let operator = place.operator_carrying(body);
     let request = std::pin::pin!(request(&operator, path));
     let feeding = std::pin::pin!(fill(&feed, pieces));
     let sent = match select(feeding, request).await {
         Either::Left((Ok(fed), request)) => {
             answer(fed.unwrap_or_default(), request).await?;
-            fed
+            // a body of known length ends with its last byte, before its end is said
+            fed.or(length)
         }
         Either::Left((Err(error), request)) => {
             if !is_stall(&error) {
@@ -72,7 +92,7 @@ async fn send(place: &Place, path: &str, pieces: PayloadStream) -> TargetResult<
         }
         Either::Right((answered, _)) => {
             answered.map_err(|error| mapped(Operation::Put, error))?;
-            None
+            length
         }
     };
     sent.ok_or_else(|| {

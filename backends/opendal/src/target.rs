@@ -20,7 +20,7 @@ use crate::{
     place::{Opening, Place},
     read,
     service::{Publish, is_stray},
-    streamed::write_stream,
+    streamed,
     transport::Refusal,
     upload::{self, GATHERED_BYTES_MAX, Manner},
 };
@@ -96,7 +96,10 @@ impl OpendalTarget {
         let moved = async {
             match payload {
                 Payload::Streamed(stream) if place.traits.takes_streams => {
-                    write_stream(place, &temporary, stream).await?;
+                    streamed::write_stream(place, &temporary, stream).await?;
+                }
+                Payload::Buffered(parts) if place.traits.takes_streams => {
+                    streamed::write_parts(place, &temporary, parts).await?;
                 }
                 _ => upload::write(&place.operator, &temporary, payload, Manner::default()).await?,
             }

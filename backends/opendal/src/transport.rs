@@ -87,18 +87,20 @@ impl Transport {
                 let taken = body.take().ok_or_else(|| {
                     opendal::Error::new(ErrorKind::Unexpected, "a stream cannot be sent twice")
                 })?;
-                stream_body(&self.client, request, reqwest::Body::wrap_stream(taken)).await
+                let stream = reqwest::Body::wrap_stream(taken);
+                stream_body(&self.client, request, stream, body.length()).await
             }
             _ => ReqwestTransport::new(self.client.clone()).fetch(request).await,
         }
     }
 }
 
-/// Sends `request` with another body, of unknown length.
+/// Sends `request` with another body: in chunks, unless its length is known.
 async fn stream_body(
     client: &reqwest::Client,
     request: Request<Buffer>,
     body: reqwest::Body,
+    length: Option<u64>,
 ) -> opendal::Result<Response<HttpBody>> {
     let failed = |error: reqwest::Error| {
         opendal::Error::new(ErrorKind::Unexpected, "the upload failed")
@@ -107,6 +109,9 @@ async fn stream_body(
     };
     let (mut parts, _) = request.into_parts();
     parts.headers.remove(header::CONTENT_LENGTH);
+    if let Some(length) = length {
+        parts.headers.insert(header::CONTENT_LENGTH, HeaderValue::from(length));
+    }
     let uri = parts.uri.clone();
     let request = Request::from_parts(parts, body).try_into().map_err(failed)?;
     let mut answer = client.execute(request).await.map_err(failed)?;

@@ -148,6 +148,10 @@ async fn serve(mut client: TcpStream, upstream: SocketAddr, rule: &Mutex<Rule>) 
         let request = Message { body, ..request };
         match fault {
             None => answer(&mut client, &ask(upstream, &request, &[]).await?).await?,
+            Some(Fault::ConditionsIgnored) => {
+                let conditions = ["if-none-match", "if-match", "overwrite"];
+                answer(&mut client, &ask(upstream, &request, &conditions).await?).await?;
+            }
             Some(fault) => return suffer(client, upstream, &request, fault).await,
         }
     }
@@ -204,11 +208,6 @@ async fn suffer(
             ask(upstream, request, &[]).await?;
             reset(client).await
         }
-        Fault::ConditionsIgnored => {
-            let conditions = ["if-none-match", "if-match", "overwrite"];
-            answer(&mut client, &ask(upstream, request, &conditions).await?).await?;
-            client.shutdown().await
-        }
         Fault::Reset => {
             let found = ask(upstream, request, &[]).await?;
             client.write_all(found.head.as_bytes()).await?;
@@ -228,7 +227,8 @@ async fn suffer(
             client.write_all(&found.body).await?;
             client.shutdown().await
         }
-        Fault::Silence => until_gone(client).await,
+        // what spoils only requests was dealt with before
+        Fault::Silence | Fault::ConditionsIgnored => until_gone(client).await,
         Fault::Drip => {
             let found = ask(upstream, request, &[]).await?;
             let bytes = [found.head.as_bytes(), &found.body].concat();
