@@ -100,6 +100,7 @@ async fn retention_is_set_and_extended_but_never_shortened() {
     let extended = "Fri, 01 Jan 2100 00:00:01 GMT";
     assert_eq!(seen[5].header("x-ms-immutability-policy-until-date"), Some(extended));
     assert_eq!(seen[5].header("x-ms-immutability-policy-mode"), Some("locked"));
+    crate::support::note("immutability", "wire form only");
 }
 
 #[tokio::test]

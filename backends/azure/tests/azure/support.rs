@@ -79,3 +79,12 @@ pub async fn conforms(target: AzureTarget) {
     let report = conformance::run(Arc::new(target), &runtime, &options).await;
     assert!(report.is_conformant(), "{report}");
 }
+
+/// Notes what a test found out about this storage, for the table in the project's README: see
+/// `scripts/matrix`.
+pub fn note(column: &str, found: &str) {
+    let Some(folder) = std::env::var_os("STRONGROOM_MATRIX_DIR") else { return };
+    let folder = std::path::PathBuf::from(folder);
+    std::fs::create_dir_all(&folder).unwrap();
+    std::fs::write(folder.join(format!("azure.{column}")), format!("{found}\n")).unwrap();
+}

@@ -8,7 +8,7 @@ use strongroom_s3::S3Target;
 
 use crate::{
     settings::plain_client,
-    support::{Server, content, key, unique},
+    support::{Server, content, key, note, unique},
 };
 
 const DAY_MS: i64 = 24 * 60 * 60 * 1000;
@@ -94,6 +94,7 @@ async fn a_locked_version_stays() {
     let get = plain.get_object().bucket(&bucket).key("object").version_id(&version);
     let stored = get.send().await.unwrap().body.collect().await.unwrap();
     assert_eq!(stored.into_bytes(), b"abc".as_slice());
+    note("immutability", "Object Lock");
 }
 
 #[tokio::test(flavor = "multi_thread")]
