@@ -17,6 +17,9 @@ use crate::support::{
     services::{Service, variable},
 };
 
+/// What tells a variable of a server.
+type Get<'a> = &'a dyn Fn(&str) -> String;
+
 /// A kind of storage, and how to reach the server that a set of variables describes.
 #[derive(Clone, Copy)]
 struct Kind {
@@ -26,7 +29,7 @@ struct Kind {
     /// How the server's end is simulated: some emulators lose everything when they are killed.
     end: &'static str,
     /// URL and environment for a place that does not exist yet.
-    reach: fn(&dyn Fn(&str) -> String, place: &str) -> Reach,
+    reach: fn(Get<'_>, place: &str) -> Reach,
     /// What makes the credentials wrong.
     spoil: fn(&mut Reach),
     /// Exit code and a word of the message for wrong credentials.
@@ -60,7 +63,7 @@ impl Reach {
     }
 }
 
-fn s3(get: &dyn Fn(&str) -> String, place: &str, prefix: &str) -> Reach {
+fn s3(get: Get<'_>, place: &str, prefix: &str) -> Reach {
     let endpoint = get(&format!("{prefix}_ENDPOINT"));
     Reach::new(
         format!("s3://{place}/some/prefix?endpoint={endpoint}&region=us-east-1&path-style=true"),
