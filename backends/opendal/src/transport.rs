@@ -1,6 +1,7 @@
 //! The HTTP client under OpenDAL: own CA, time to connect, a count of requests, a move that must
-//! not overwrite, and an upload whose body is a stream. Answers that mean the same everywhere are told apart here, as OpenDAL's
-//! services drop the status. Knows no service by name and no object.
+//! not overwrite, and an upload whose body is a stream. Answers that mean the same everywhere are
+//! told apart here, as OpenDAL's services drop the status; so are successes that are none. Knows
+//! no service by name and no object.
 
 use std::{
     error::Error,

@@ -52,7 +52,7 @@ impl Opened {
 
     /// The master keys by epoch, of each slot that this secret opens.
     fn masters(&self, flag: &str, secret: &str) -> Vec<Value> {
-        self.below("keys")
+        self.below("meta/keys")
             .iter()
             .map(|slot| {
                 self.reference(&["open-slot", flag, secret], &self.lab.repository().join(slot))

@@ -302,7 +302,7 @@ fn repository(kind: Kind) {
     let first = place.backup();
     assert_eq!(first["files_new"], 2_501);
     let second = place.backup();
-    assert_eq!((&second["files_unmodified"], &second["data_added"]), (&2_501.into(), &0.into()));
+    assert_eq!((&second["files_unmodified"], &second["data_blobs"]), (&2_501.into(), &0.into()));
     place.lab.write("source/folder-7/new", b"new");
     assert_eq!(place.backup()["files_new"], 1);
     place.assert_comes_back("target");
