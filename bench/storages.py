@@ -7,7 +7,7 @@
 Sends random data through `strongroom target put`, fetches it with `target get`, compares, and
 does the same with a plain client, which neither encrypts nor checks. One run, interleaved; each
 figure is wall time. Peak memory is that of the strongroom process. Needs boto3 and
-azure-storage-blob (pip), smbclient, sftp and curl.
+azure-storage-blob (pip), smbclient, sftp, curl and time.
 """
 import argparse
 import filecmp
@@ -23,16 +23,17 @@ MIB = 1 << 20
 
 
 def measured(command, environment, source=None, sink=None):
-    """Seconds and peak MiB of a command; its exit code must be 0."""
-    with open(source or os.devnull, "rb") as given, open(sink or os.devnull, "wb") as taken:
+    """Seconds and peak MiB of a command; its exit code must be 0.
+
+    time(1) starts it: a child of this process would inherit the peak of this process.
+    """
+    with tempfile.NamedTemporaryFile("r") as peak, open(source or os.devnull, "rb") as given, \
+            open(sink or os.devnull, "wb") as taken:
         began = time.monotonic()
-        process = subprocess.Popen(command, stdin=given, stdout=taken, env=environment)
-        _, status, usage = os.wait4(process.pid, 0)
+        subprocess.run(["/usr/bin/time", "-f", "%M", "-o", peak.name, *command], check=True,
+                       stdin=given, stdout=taken, env=environment)
         seconds = time.monotonic() - began
-    process.returncode = os.waitstatus_to_exitcode(status)
-    if process.returncode != 0:
-        sys.exit(f"{command} ended with {process.returncode}")
-    return seconds, usage.ru_maxrss / 1024
+        return seconds, int(peak.read()) / 1024
 
 
 def need(name):
@@ -51,7 +52,8 @@ class Plain:
         return time.monotonic() - began
 
     def run(self, *command, **options):
-        subprocess.run(command, check=True, stdout=subprocess.DEVNULL, **options)
+        subprocess.run(command, check=True, stdout=subprocess.DEVNULL,
+                       stderr=subprocess.DEVNULL, **options)
 
 
 class S3(Plain):
