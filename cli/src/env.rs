@@ -48,18 +48,20 @@ pub fn user_name() -> String {
 /// The folder for what the program remembers between runs, by the XDG base directory rules;
 /// `None` if the surroundings do not say where.
 pub fn state_dir(lookup: Lookup<'_>) -> Option<PathBuf> {
-    let absolute = |name| lookup(name).map(PathBuf::from).filter(|path| path.is_absolute());
-    let base = absolute("XDG_STATE_HOME")
-        .or_else(|| absolute("HOME").map(|home| home.join(".local").join("state")))?;
-    Some(base.join("strongroom"))
+    base_dir(lookup, "XDG_STATE_HOME", ".local/state")
 }
 
 /// The folder for copies of what storages hold, by the XDG base directory rules; `None` if the
 /// surroundings do not say where.
 pub fn cache_dir(lookup: Lookup<'_>) -> Option<PathBuf> {
+    base_dir(lookup, "XDG_CACHE_HOME", ".cache")
+}
+
+/// Our folder in the one that `variable` names, or else in `below_home`. Relative paths count as
+/// not set.
+fn base_dir(lookup: Lookup<'_>, variable: &str, below_home: &str) -> Option<PathBuf> {
     let absolute = |name| lookup(name).map(PathBuf::from).filter(|path| path.is_absolute());
-    let base =
-        absolute("XDG_CACHE_HOME").or_else(|| absolute("HOME").map(|home| home.join(".cache")))?;
+    let base = absolute(variable).or_else(|| absolute("HOME").map(|home| home.join(below_home)))?;
     Some(base.join("strongroom"))
 }
 

@@ -30,8 +30,9 @@ pub(crate) fn is_blink(error: &TargetError) -> bool {
     error.kind() == TargetErrorKind::NotFound || error.to_string().contains("Internal Server Error")
 }
 
-/// How much of what a server said is worth keeping.
-const TEXT_LEN_MAX: usize = 400;
+/// How much of the beginning, and of the end, of what a server said is worth keeping: `ssh` gives
+/// its reason in the last line, others in the first.
+const END_LEN_MAX: usize = 200;
 
 /// What OpenDAL and the libraries below it said, without context.
 #[derive(Debug)]
@@ -53,7 +54,7 @@ pub(crate) fn mapped(operation: Operation, error: opendal::Error) -> TargetError
         Some(refusal) => meaning_of_refusal(refusal),
         None => meaning(&error, &said.to_ascii_lowercase()),
     };
-    let mut mapped = TargetError::new(kind, operation, summary(kind)).because(Said(said));
+    let mut mapped = TargetError::new(kind, operation, summary(kind)).because(Said(both_ends(&said)));
     if let Some(hint) = hint {
         mapped = mapped.hint(hint);
     }
@@ -183,8 +184,17 @@ fn what_was_said(error: &opendal::Error) -> String {
             said.push_str(text.trim());
         }
     }
-    let said: String = said.split_whitespace().collect::<Vec<_>>().join(" ");
-    said.chars().take(TEXT_LEN_MAX).collect()
+    said.split_whitespace().collect::<Vec<_>>().join(" ")
+}
+
+/// `text`, without its middle where it is long.
+fn both_ends(text: &str) -> String {
+    let len = text.chars().count();
+    if len <= 2 * END_LEN_MAX {
+        return text.to_owned();
+    }
+    let begin = text.chars().take(END_LEN_MAX);
+    begin.chain(" ... ".chars()).chain(text.chars().skip(len - END_LEN_MAX)).collect()
 }
 
 #[cfg(test)]
@@ -195,6 +205,17 @@ mod tests {
 
     fn error(kind: ErrorKind, text: &str) -> opendal::Error {
         opendal::Error::new(kind, text).with_context("url", "http://host/?sig=hunter2")
+    }
+
+    #[test]
+    fn the_reason_counts_wherever_it_stands() {
+        let warning = "@ WARNING: REMOTE HOST IDENTIFICATION HAS CHANGED! @ ".repeat(20);
+        let given = format!("ssh error: {warning} u@h: Permission denied (publickey).");
+        let mapped = mapped(Operation::Open, error(ErrorKind::Unexpected, &given));
+        assert_eq!(mapped.kind(), TargetErrorKind::Denied);
+        let text = mapped.to_string();
+        assert!(text.contains("ssh error: @") && text.contains("denied (publickey)"), "{text}");
+        assert!(text.len() < 600, "{text}");
     }
 
     #[test]

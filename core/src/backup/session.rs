@@ -38,7 +38,7 @@ pub(super) struct Session {
     /// Announcements of earlier runs of this client that are over.
     resolved: Vec<SessionId>,
     /// Copies worth keeping besides our own: commits and index segments that are there.
-    live: Vec<MetaName>,
+    live: BTreeSet<MetaName>,
     /// The packs of all commits.
     live_packs: PackSet,
 }

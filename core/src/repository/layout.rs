@@ -27,7 +27,7 @@ pub const META: &str = "meta";
 pub const PACKS: &str = "packs";
 
 /// An object of [`META`].
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum MetaName {
     /// A session.
     Session(SessionId),
