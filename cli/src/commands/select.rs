@@ -117,6 +117,7 @@ pub mod tests {
             sequence: u64::from(number),
             unreadable: 0,
             added_bytes: 10,
+            original: None,
             root: TableRoot { level: 0, chunk: None, counts: Default::default() },
         }
     }

@@ -33,9 +33,10 @@ use std::{sync::Arc, time::Duration};
 use crate::{
     compress::Compression,
     error::{Error, ErrorKind, Result},
+    format::commit::Commit,
     id::{ClientId, SessionId},
     monitor::{Monitor, Phase, Problem},
-    repository::{Repository, SnapshotKind},
+    repository::{Original, Repository, SnapshotKind},
     runtime::Timestamp,
     source::Source,
 };
@@ -73,6 +74,28 @@ pub struct BackupOptions {
     pub workers: usize,
     /// Compression instead of the repository's.
     pub compression: Option<Compression>,
+}
+
+/// What a copy says of the snapshot that it was made from, where a backup would speak of itself.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct CopyOf {
+    /// The first one of its kind.
+    pub(crate) original: Original,
+    /// Its kind.
+    pub(crate) kind: SnapshotKind,
+    /// When its source began to be read: what changed later, a next backup must read.
+    pub(crate) started: Timestamp,
+    /// How many items of its source could not be read.
+    pub(crate) unreadable: u64,
+}
+
+impl CopyOf {
+    fn describe(&self, commit: &mut Commit) {
+        commit.original = Some(self.original);
+        commit.kind = session::kind_number(self.kind);
+        commit.started = self.started;
+        commit.unreadable = self.unreadable;
+    }
 }
 
 /// What a backup did.
@@ -139,12 +162,35 @@ pub async fn backup(
     if options.workers == 0 {
         return Err(Error::new(ErrorKind::Invalid, "a backup needs at least one worker"));
     }
+    run(repository, source, options, None, monitor).await
+}
+
+/// As [`backup`], of a source that is a snapshot of another repository.
+pub(crate) async fn backup_copy(
+    repository: &Repository,
+    source: Arc<dyn Source>,
+    options: &BackupOptions,
+    copy_of: CopyOf,
+    monitor: Arc<dyn Monitor>,
+) -> Result<BackupReport> {
+    run(repository, source, options, Some(copy_of), monitor).await
+}
+
+async fn run(
+    repository: &Repository,
+    source: Arc<dyn Source>,
+    options: &BackupOptions,
+    copy_of: Option<CopyOf>,
+    monitor: Arc<dyn Monitor>,
+) -> Result<BackupReport> {
     let clock = repository.runtime().clock.clone();
     let began = clock.monotonic();
     monitor.phase(Phase::Opening);
     let session = session::Session::begin(repository, &source.roots(), options).await?;
     monitor.phase(Phase::BackingUp);
-    let outcome = pipeline::run(repository, source.clone(), options, &session, &monitor).await?;
+    let mut outcome =
+        pipeline::run(repository, source.clone(), options, &session, &monitor).await?;
+    outcome.copy_of = copy_of;
     let mut report = outcome.report(&session);
     if !options.is_dry_run {
         monitor.phase(Phase::Committing);

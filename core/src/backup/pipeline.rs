@@ -11,7 +11,7 @@ use futures::StreamExt;
 use tokio::sync::mpsc;
 
 use super::{
-    BackupOptions, BackupReport,
+    BackupOptions, BackupReport, CopyOf,
     arena::ArenaPool,
     known::Known,
     packer::{ChunkUse, Packer},
@@ -49,6 +49,8 @@ pub(super) struct Outcome {
     pub(super) table: BuiltTable,
     pub(super) stored: Stored,
     pub(super) problems: Problems,
+    /// If the snapshot is a copy of another one.
+    pub(super) copy_of: Option<CopyOf>,
     counts: ScanCounts,
     packs_adopted: u64,
     shared: Arc<Shared>,
@@ -184,7 +186,15 @@ async fn run_parts(
     let packs_adopted = adopted.len() as u64;
     let stored = uploader.finish(adopted).await?;
     let problems = shared.problems();
-    Ok(Outcome { table, stored, problems, counts, packs_adopted, shared: shared.clone() })
+    Ok(Outcome {
+        table,
+        stored,
+        problems,
+        copy_of: None,
+        counts,
+        packs_adopted,
+        shared: shared.clone(),
+    })
 }
 
 /// How often a run that waits for its source looks whether it is to stop.

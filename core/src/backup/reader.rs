@@ -28,8 +28,26 @@ pub(super) struct FileRead {
     /// Its stat when it was opened for the read that counts.
     pub(super) stat: Stat,
     pub(super) content: Content,
-    /// True if it changed while it was read, twice.
-    pub(super) is_torn: bool,
+    pub(super) torn: Torn,
+}
+
+/// Whether a file's content is of one moment.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Torn {
+    /// It is.
+    No,
+    /// It changed while it was read.
+    Now,
+    /// The source says that it is not.
+    Before,
+}
+
+/// The error of a run whose source failed as a whole. A source that reads a repository speaks of
+/// it in the engine's own errors.
+pub(super) fn source_failed(error: io::Error) -> Error {
+    error
+        .downcast::<Error>()
+        .unwrap_or_else(|error| Error::new(ErrorKind::Io, "cannot read the source").because(error))
 }
 
 /// Reads files for one worker.
@@ -80,9 +98,7 @@ impl FileReader {
     ) -> Result<io::Result<FileRead>> {
         match self.try_read(folder, found) {
             Ok(read) => Ok(Ok(read)),
-            Err(Failed::Item(error)) if self.is_all_or_nothing => {
-                Err(Error::new(ErrorKind::Io, "cannot read the source").because(error))
-            }
+            Err(Failed::Item(error)) if self.is_all_or_nothing => Err(source_failed(error)),
             Err(Failed::Item(error)) => Ok(Err(error)),
             Err(Failed::Run(error)) => Err(error),
         }
@@ -95,16 +111,16 @@ impl FileReader {
 
     fn try_read(&mut self, folder: &dyn Folder, found: &Found) -> Attempt<FileRead> {
         let details = folder.details(found)?;
-        let (mut stat, mut content, mut is_torn) = self.read_once(folder, found)?;
-        if is_torn {
+        let (mut stat, mut content, mut torn) = self.read_once(folder, found)?;
+        if torn == Torn::Now {
             // once more: most writers are done by now
-            (stat, content, is_torn) = self.read_once(folder, found)?;
+            (stat, content, torn) = self.read_once(folder, found)?;
         }
-        Ok(FileRead { details, stat, content, is_torn })
+        Ok(FileRead { details, stat, content, torn })
     }
 
-    /// One pass; the flag tells whether the file changed meanwhile.
-    fn read_once(&mut self, folder: &dyn Folder, found: &Found) -> Attempt<(Stat, Content, bool)> {
+    /// One pass; tells, too, whether the file changed meanwhile.
+    fn read_once(&mut self, folder: &dyn Folder, found: &Found) -> Attempt<(Stat, Content, Torn)> {
         let mut file = folder.open(found)?;
         let before = file.stat()?;
         let mut pieces = Pieces::default();
@@ -131,9 +147,14 @@ impl FileReader {
                 (before.size, before.mtime, before.ctime) != (after.size, after.mtime, after.ctime)
             }) || pieces.length != before.size
         });
+        let torn = match is_torn {
+            _ if file.is_torn() => Torn::Before,
+            true => Torn::Now,
+            false => Torn::No,
+        };
         let mut stat = before.unwrap_or(found.stat);
         stat.size = pieces.length;
-        Ok((stat, pieces.finish(&mut self.writer)?, is_torn))
+        Ok((stat, pieces.finish(&mut self.writer)?, torn))
     }
 
     /// Reads only where there is data; holes cost nothing.

@@ -8,14 +8,14 @@ use crossbeam_channel::{Receiver, Sender, bounded};
 use super::{
     Changes,
     parent::{Before, ParentCursor, Run},
-    reader::FileRead,
+    reader::{FileRead, source_failed},
     shared::{Shared, stopped},
 };
 use crate::{
-    entry::{Entry, EntryKind, Stat, TreePath, display_name, is_valid_name},
-    error::{Error, ErrorKind, Result},
+    entry::{Entry, EntryKind, TreePath, display_name, is_valid_name},
+    error::{Error, Result},
     monitor::{Problem, Progress},
-    source::{Batch, Folder, Found, Source},
+    source::{Batch, Folder, Found, InodeKey, Source},
 };
 
 /// A file to be read.
@@ -37,6 +37,8 @@ pub(super) enum Item {
 pub(super) struct Fresh {
     pub(super) folder: Arc<TreePath>,
     pub(super) found: Found,
+    /// Of a file with several names.
+    pub(super) inode: Option<InodeKey>,
     pub(super) state: State,
 }
 
@@ -58,6 +60,12 @@ pub(super) struct ScanCounts {
     pub(super) others: Changes,
 }
 
+/// How far the walk is.
+struct Place {
+    folder: Arc<TreePath>,
+    name: Vec<u8>,
+}
+
 /// Walks the source.
 pub(super) struct Scanner {
     parent: ParentCursor,
@@ -67,7 +75,7 @@ pub(super) struct Scanner {
     run: Option<Run>,
     counts: ScanCounts,
     /// Inodes with several names whose content is being read.
-    linked: HashSet<(u64, u64)>,
+    linked: HashSet<InodeKey>,
 }
 
 impl Scanner {
@@ -83,33 +91,35 @@ impl Scanner {
 
     /// Walks to the end.
     pub(super) fn run(mut self, source: &dyn Source) -> Result<ScanCounts> {
-        let failed = |error| Error::new(ErrorKind::Io, "cannot read the source").because(error);
-        let mut scan = source.scan().map_err(failed)?;
-        let mut last: Option<Arc<TreePath>> = None;
-        while let Some(batch) = scan.next_batch().map_err(failed)? {
+        let mut scan = source.scan().map_err(source_failed)?;
+        let mut last = None;
+        while let Some(batch) = scan.next_batch().map_err(source_failed)? {
             self.shared.check()?;
-            if last.as_ref().is_some_and(|last| **last >= batch.path) {
-                return Err(Error::internal("the source walks folders out of order"));
-            }
-            last = Some(self.batch(batch)?);
+            last = Some(self.batch(batch, last)?);
         }
         self.flush_run()?;
         Ok(self.counts)
     }
 
-    fn batch(&mut self, batch: Batch) -> Result<Arc<TreePath>> {
+    /// `last` is where the batch before ended, and so is what is returned.
+    fn batch(&mut self, batch: Batch, last: Option<Place>) -> Result<Place> {
         batch.problems.into_iter().for_each(|problem| self.shared.problem(problem));
-        let path = Arc::new(batch.path);
-        let mut last: Vec<u8> = Vec::new();
+        let mut place = match last {
+            Some(last) if *last.folder == batch.path => last,
+            Some(last) if *last.folder > batch.path => {
+                return Err(Error::internal("the source walks folders out of order"));
+            }
+            _ => Place { folder: Arc::new(batch.path), name: Vec::new() },
+        };
         for found in batch.entries {
-            if !is_valid_name(&found.name) || found.name <= last {
+            if !is_valid_name(&found.name) || found.name <= place.name {
                 return Err(Error::internal("the source gives names out of order")
                     .on(display_name(&found.name)));
             }
-            last.clone_from(&found.name);
-            self.entry(&path, &batch.folder, found)?;
+            place.name.clone_from(&found.name);
+            self.entry(&place.folder, &batch.folder, found)?;
         }
-        Ok(path)
+        Ok(place)
     }
 
     fn entry(
@@ -125,7 +135,7 @@ impl Scanner {
             self.shared.advance(total);
         }
         match self.parent.look_up(path, &found.name, &found.stat)? {
-            Before::Same(page, index) => {
+            Before::Same(page, index) if !folder.has_changed(&found) => {
                 self.changes(found.stat.kind).unmodified += 1;
                 if is_file {
                     let done = Progress {
@@ -141,7 +151,7 @@ impl Scanner {
                 self.changes(found.stat.kind).new += 1;
                 self.fresh(path, folder, found)
             }
-            Before::Changed => {
+            Before::Same(..) | Before::Changed => {
                 self.changes(found.stat.kind).changed += 1;
                 self.fresh(path, folder, found)
             }
@@ -182,8 +192,10 @@ impl Scanner {
         found: Found,
     ) -> Result<()> {
         self.flush_run()?;
-        let state = if found.stat.kind == EntryKind::File {
-            self.file(folder, &found)?
+        let is_file = found.stat.kind == EntryKind::File;
+        let inode = (is_file && found.stat.links > 1).then(|| folder.inode(&found));
+        let state = if is_file {
+            self.file(folder, &found, inode)?
         } else {
             match folder.details(&found) {
                 Ok(details) => State::Ready(Box::new(Entry {
@@ -199,11 +211,16 @@ impl Scanner {
                 }
             }
         };
-        self.send(Item::Fresh(Box::new(Fresh { folder: path.clone(), found, state })))
+        self.send(Item::Fresh(Box::new(Fresh { folder: path.clone(), found, inode, state })))
     }
 
-    fn file(&mut self, folder: &Arc<dyn Folder>, found: &Found) -> Result<State> {
-        if found.stat.links > 1 && !self.linked.insert(inode_of(&found.stat)) {
+    fn file(
+        &mut self,
+        folder: &Arc<dyn Folder>,
+        found: &Found,
+        inode: Option<InodeKey>,
+    ) -> Result<State> {
+        if inode.is_some_and(|inode| !self.linked.insert(inode)) {
             return Ok(State::HardLink);
         }
         let (reply, answer) = bounded(1);
@@ -215,11 +232,6 @@ impl Scanner {
     fn send(&self, item: Item) -> Result<()> {
         self.items.send(item).map_err(|_| stopped())
     }
-}
-
-/// What identifies an inode with several names.
-pub(super) fn inode_of(stat: &Stat) -> (u64, u64) {
-    (stat.device, stat.inode)
 }
 
 /// A problem with an entry that is left out.

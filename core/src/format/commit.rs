@@ -31,6 +31,15 @@ pub struct WrittenObject {
     pub hash: ObjectHash,
 }
 
+/// The snapshot that a copy was made from: the first one, however often it was copied on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Original {
+    /// The repository that it was made in.
+    pub repository: RepositoryId,
+    /// Its id there.
+    pub snapshot: SessionId,
+}
+
 /// What a commit says.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Commit {
@@ -76,6 +85,8 @@ pub struct Commit {
     pub unreadable: u64,
     /// Bytes that the session added to the repository.
     pub added_bytes: u64,
+    /// What it is a copy of.
+    pub original: Option<Original>,
 }
 
 impl Commit {
@@ -85,7 +96,8 @@ impl Commit {
     }
 
     fn encode_fields(&self, out: &mut Out<'_>) -> Encoded {
-        let optional = usize::from(self.root.is_some()) + usize::from(self.parent.is_some());
+        let optional = [self.root.is_some(), self.parent.is_some(), self.original.is_some()];
+        let optional = optional.into_iter().filter(|is_there| *is_there).count();
         out.map(19 + optional as u64)?;
         out.u32(0)?.bytes(self.repository.as_bytes())?;
         out.u32(1)?.bytes(self.session.as_bytes())?;
@@ -120,6 +132,10 @@ impl Commit {
         }
         out.u32(19)?.u64(self.unreadable)?;
         out.u32(20)?.u64(self.added_bytes)?;
+        if let Some(original) = &self.original {
+            out.u32(24)?.array(2)?;
+            out.bytes(original.repository.as_bytes())?.bytes(original.snapshot.as_bytes())?;
+        }
         Ok(())
     }
 
@@ -161,6 +177,7 @@ impl Commit {
             18 => self.parent = Some(SessionId(cbor::fixed(input)?)),
             19 => self.unreadable = input.u64()?,
             20 => self.added_bytes = input.u64()?,
+            24 => self.original = Some(decode_original(input)?),
             _ => return Ok(false),
         }
         Ok(true)
@@ -189,6 +206,7 @@ impl Commit {
             parent: None,
             unreadable: 0,
             added_bytes: 0,
+            original: None,
         }
     }
 }
@@ -226,6 +244,12 @@ fn decode_root_chunk(input: &mut Decoder<'_>) -> Decoded<ChunkRef> {
     let pack = PackId { session, counter: input.u32()? };
     let pack = PackRef { id: pack, epoch: input.u32()?, salt: cbor::fixed(input)? };
     Ok(ChunkRef { id, pack, segment: input.u32()?, len_bytes: input.u32()? })
+}
+
+fn decode_original(input: &mut Decoder<'_>) -> Decoded<Original> {
+    cbor::array_of(input, 2)?;
+    let repository = RepositoryId(cbor::fixed(input)?);
+    Ok(Original { repository, snapshot: SessionId(cbor::fixed(input)?) })
 }
 
 /// Encodes as an array of `[counter, size, hash]`.
@@ -281,6 +305,10 @@ mod tests {
             tags: vec!["daily".to_owned(), "ü".to_owned()],
             parent: Some(SessionId([4; 16])),
             time: Timestamp(-5),
+            original: Some(Original {
+                repository: RepositoryId([7; 16]),
+                snapshot: SessionId([6; 16]),
+            }),
             ..Commit::blank()
         }
     }
@@ -289,7 +317,7 @@ mod tests {
     fn round_trip() {
         let commit = sample();
         assert_eq!(Commit::decode(&commit.encode()).unwrap(), commit);
-        let given_up = Commit { root: None, parent: None, ..commit };
+        let given_up = Commit { root: None, parent: None, original: None, ..commit };
         assert_eq!(Commit::decode(&given_up.encode()).unwrap(), given_up);
     }
 

@@ -220,6 +220,7 @@ fn snapshot_of(commit: &Commit) -> Option<Snapshot> {
         sequence: commit.sequence,
         unreadable: commit.unreadable,
         added_bytes: commit.added_bytes,
+        original: commit.original,
         root: commit.root.clone()?,
     })
 }

@@ -181,6 +181,12 @@ impl PackReader {
         Self { target, keys, cache, directories, segments: Recent::new(SEGMENTS_MAX) }
     }
 
+    /// The same reader with room for `count` segments in plain instead of the usual few.
+    pub(crate) fn with_segments(mut self, count: usize) -> Self {
+        self.segments = Recent::new(count);
+        self
+    }
+
     /// The directory of a pack, from memory or by one ranged read (two if it is long).
     ///
     /// # Errors

@@ -1,8 +1,9 @@
 //! A snapshot as callers see it.
 
+pub use crate::format::commit::Original;
 use crate::{
     format::page::TableRoot,
-    id::{ClientId, SessionId},
+    id::{ClientId, RepositoryId, SessionId},
     monitor::Problem,
     runtime::Timestamp,
 };
@@ -51,8 +52,18 @@ pub struct Snapshot {
     pub unreadable: u64,
     /// Bytes that this snapshot added to the repository.
     pub added_bytes: u64,
+    /// What it is a copy of.
+    pub original: Option<Original>,
     /// Where its table begins, and what it holds, counted.
     pub root: TableRoot,
+}
+
+impl Snapshot {
+    /// What tells it from every other snapshot wherever it is copied to; `repository` is the one
+    /// that it was found in.
+    pub fn identity(&self, repository: RepositoryId) -> Original {
+        self.original.unwrap_or(Original { repository, snapshot: self.id })
+    }
 }
 
 /// The snapshots of a repository.
