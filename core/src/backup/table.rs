@@ -115,14 +115,16 @@ impl TableBuilder {
     }
 
     fn fresh(&mut self, fresh: Fresh) -> Result<()> {
-        let Fresh { folder, found, inode, state } = fresh;
+        let Fresh { folder, found, inode, is_counted, state } = fresh;
         let folder = &*folder;
         match state {
             State::Ready(entry) => self.entry(folder, *entry),
             State::HardLink => match inode.and_then(|inode| self.linked.get(&inode)) {
                 Some(first) => {
                     let entry = Entry { name: found.name, ..first.clone() };
-                    self.count_file(entry.stat.size);
+                    if is_counted {
+                        self.count_file(entry.stat.size);
+                    }
                     self.entry(folder, entry)
                 }
                 None => {
@@ -132,7 +134,12 @@ impl TableBuilder {
                 }
             },
             State::Reading(answer) => match answer.recv().map_err(|_| stopped())? {
-                Ok(read) => self.file(folder, found.name, inode, read),
+                Ok(read) => {
+                    if is_counted {
+                        self.count_file(0);
+                    }
+                    self.file(folder, found.name, inode, read)
+                }
                 Err(error) => {
                     if error.kind() != std::io::ErrorKind::NotFound {
                         self.shared.problem(unreadable(folder, &found.name, &error));
@@ -168,7 +175,6 @@ impl TableBuilder {
         if let Some(inode) = inode {
             self.linked.insert(inode, entry.clone());
         }
-        self.count_file(0);
         self.entry(folder, entry)
     }
 

@@ -20,8 +20,8 @@ use crate::{
     compress::Compression,
     error::{Error, ErrorKind, Result},
     id::{ClientId, SessionId},
-    monitor::{Monitor, Problem},
-    repository::{Original, Repository, Snapshot, SnapshotKind},
+    monitor::Monitor,
+    repository::{Original, Repository, Snapshot, SnapshotKind, SnapshotList},
 };
 
 /// How to copy.
@@ -53,10 +53,9 @@ pub struct Copier {
     destination: Repository,
     options: CopyOptions,
     /// What the origin has: a copy of one of these may serve as a parent.
-    originals: Vec<Snapshot>,
+    originals: SnapshotList,
     /// What the destination has.
     copies: Vec<(Original, SessionId)>,
-    damaged: Vec<Problem>,
 }
 
 impl Copier {
@@ -83,20 +82,14 @@ impl Copier {
             origin: origin.clone(),
             destination: destination.clone(),
             options,
-            originals: originals.snapshots,
+            originals,
             copies: there.snapshots.iter().map(identity).collect(),
-            damaged: originals.damaged,
         })
     }
 
     /// The origin's snapshots, oldest first: the order to copy them in.
-    pub fn originals(&self) -> &[Snapshot] {
+    pub fn originals(&self) -> &SnapshotList {
         &self.originals
-    }
-
-    /// Commits of the origin that could not be read.
-    pub fn damaged(&self) -> &[Problem] {
-        &self.damaged
     }
 
     /// The copy of `snapshot` at the destination, if there is one.
@@ -156,6 +149,7 @@ impl Copier {
             |other: &Snapshot| other.host == snapshot.host && other.paths == snapshot.paths;
         let mut candidates: Vec<_> = self
             .originals
+            .snapshots
             .iter()
             .filter_map(|other| Some((other, self.copy_of(other)?)))
             .filter(|(other, _)| is_alike(other))

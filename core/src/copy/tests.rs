@@ -10,14 +10,14 @@ use futures::TryStreamExt;
 use super::{Copied, Copier, CopyOptions};
 use crate::{
     backup::BackupReport,
-    entry::{Content, Entry, EntryKind, Piece, TreePath},
+    entry::{Content, Entry, EntryKind, Piece, Stat, TreePath},
     error::{ErrorKind, Result},
     id::ClientId,
     monitor::{Monitor, Progress, SilentMonitor},
     repository::{Original, Repository, Snapshot, SnapshotKind, pieces_of},
     target::{KeyPrefix, TargetExt, layers::MetricsLayer},
     testing::{
-        MemorySource,
+        MemorySource, stat,
         world::{World, noise},
     },
 };
@@ -104,7 +104,8 @@ fn everything() -> Arc<MemorySource> {
     source.edit("comb", |node| node.stat.allocated_bytes = 1);
     for name in ["link/a", "link/b", "other/c"] {
         source.put(name, noise(9, 70_000));
-        source.edit(name, |node| (node.stat.inode, node.stat.links) = (77, 3));
+        let stat = Stat { links: 3, ..stat(EntryKind::File, 77, 70_000) };
+        source.edit(name, |node| node.stat = stat);
     }
     for (name, kind) in [
         ("other/dir", EntryKind::Dir),
@@ -130,7 +131,7 @@ async fn every_kind_of_entry_comes_out_as_it_was() {
     let source = everything();
     // shorter than its stat says: it seems to change whenever it is read
     source.put("torn", noise(1, 50_000));
-    source.edit("torn", |node| node.stat.size = 60_000);
+    source.edit("torn", |node| (node.stat.size, node.stat.allocated_bytes) = (60_000, 60_000));
     source.edit("many/d0/f0", |node| node.is_unreadable = true);
     let original = from.backup(&source).await;
     assert_eq!(original.unreadable, 2);
@@ -217,7 +218,7 @@ async fn segments_are_fetched_once_and_not_chunk_by_chunk() {
     let from = from.reopen(metrics.clone()).await;
     copy(&from, &to, &original).await;
     let made = metrics.snapshot();
-    assert!(made.get.calls < 30, "{made:?}");
+    assert!(made.get.calls < 60, "{made:?}");
     assert!(made.get.bytes < 8 << 20, "{made:?}");
 }
 
