@@ -46,7 +46,9 @@ impl Access {
     /// As the flags, the environment and, last of all, the user at the terminal say.
     pub fn new(args: &GlobalArgs, purpose: Purpose) -> Result<Self> {
         if args.repo.len() > 1 {
-            return Err(Failure::usage("several repositories were named; only `backup` takes them"));
+            return Err(Failure::usage(
+                "several repositories were named; only `backup` takes them",
+            ));
         }
         let mut all = Self::all(args, purpose)?;
         all.pop().ok_or_else(|| Failure::usage("no repository was named"))
@@ -61,12 +63,13 @@ impl Access {
         for (at, url) in args.repo.iter().enumerate() {
             if args.repo[..at].contains(url) {
                 let place = display_name(url.as_bytes());
-                return Err(Failure::usage(format!("{place}: the same repository was named twice")));
+                return Err(Failure::usage(format!(
+                    "{place}: the same repository was named twice"
+                )));
             }
         }
         let count = parsed.len();
-        let credentials =
-            password::credentials(&args.credential, &env::variable, purpose, count)?;
+        let credentials = password::credentials(&args.credential, &env::variable, purpose, count)?;
         let all = args.repo.iter().cloned().zip(parsed).zip(credentials);
         let made = all.map(|((url, parsed), credential)| {
             let cache_dir = cache_dir(args);
@@ -118,8 +121,7 @@ fn parse(url: &OsString) -> Result<TargetUrl> {
     if url.is_empty() {
         return Err(no_repository());
     }
-    TargetUrl::parse(url)
-        .map_err(|error| Failure::from(Error::from(error)).with_exit(Exit::Usage))
+    TargetUrl::parse(url).map_err(|error| Failure::from(Error::from(error)).with_exit(Exit::Usage))
 }
 
 fn no_repository() -> Failure {

@@ -224,8 +224,11 @@ mod tests {
     use super::*;
     use std::{ffi::OsString, io::Write};
 
-    const NONE: CredentialArgs =
-        CredentialArgs { password_file: Vec::new(), password_command: None, recovery_key_file: None };
+    const NONE: CredentialArgs = CredentialArgs {
+        password_file: Vec::new(),
+        password_command: None,
+        recovery_key_file: None,
+    };
 
     fn lookup(pairs: &'static [(&str, &str)]) -> impl Fn(&str) -> Option<OsString> {
         move |name| pairs.iter().find(|(key, _)| *key == name).map(|(_, value)| value.into())

@@ -8,6 +8,7 @@ mod diff;
 mod dump;
 mod find;
 mod init;
+mod lanes;
 mod ls;
 mod requests;
 mod restore;
