@@ -36,6 +36,9 @@ pub mod repository;
 // 6 operations
 pub mod backup;
 pub mod look;
+
+pub mod copy;
+
 pub mod prune;
 pub mod restore;
 

@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use serde::Serialize;
 use strongroom_core::{
     entry::display_name,
-    repository::{Snapshot, SnapshotKind},
+    repository::{Original, Snapshot, SnapshotKind},
 };
 
 use super::select::{self, short_id};
@@ -100,7 +100,24 @@ pub struct SnapshotJson<'a> {
     parent: Option<String>,
     #[serde(rename = "type")]
     kind: SnapshotKind,
+    /// Of a copy.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    original: Option<OriginalJson>,
     summary: SummaryJson,
+}
+
+/// The snapshot that a copy was made from, and where it was made.
+#[derive(Debug, Serialize)]
+pub struct OriginalJson {
+    repository_id: String,
+    snapshot_id: String,
+}
+
+impl From<Original> for OriginalJson {
+    fn from(original: Original) -> Self {
+        let repository_id = original.repository.to_string();
+        Self { repository_id, snapshot_id: original.snapshot.to_string() }
+    }
 }
 
 #[derive(Debug, Serialize)]
@@ -130,6 +147,7 @@ impl<'a> SnapshotJson<'a> {
             tags: &snapshot.tags,
             parent: snapshot.parent.map(|parent| parent.to_string()),
             kind: snapshot.kind,
+            original: snapshot.original.map(OriginalJson::from),
             summary: SummaryJson {
                 backup_start: time::rfc3339(snapshot.started),
                 backup_end: time::rfc3339(snapshot.committed),
