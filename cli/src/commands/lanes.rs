@@ -1,5 +1,7 @@
 //! `backup` into several repositories at once: each has its own result.
 
+use std::collections::HashSet;
+
 use serde::Serialize;
 use strongroom_core::{
     backup::{self, BackupOptions, BackupReport, Lane},
@@ -38,6 +40,7 @@ pub async fn run(args: &BackupArgs, global: &GlobalArgs, contexts: &[Context]) -
     for context in contexts {
         places.push(Place::open(args, context).await?);
     }
+    refuse_twice(&places)?;
     let mut lanes = Vec::new();
     for place in &mut places {
         lanes.extend(place.lane(args, global).await?);
@@ -57,6 +60,19 @@ pub async fn run(args: &BackupArgs, global: &GlobalArgs, contexts: &[Context]) -
         exit = worst(exit, place.show(console)?);
     }
     Ok(exit)
+}
+
+/// Two names may lead to one repository.
+fn refuse_twice(places: &[Place<'_>]) -> Result<()> {
+    let mut ids = HashSet::new();
+    for place in places {
+        let id = place.opened.as_ref().map(|(opened, _)| opened.repository.id());
+        if id.is_some_and(|id| !ids.insert(id)) {
+            let name = place.context.access.place();
+            return Err(Failure::usage(format!("{name}: the same repository was named twice")));
+        }
+    }
+    Ok(())
 }
 
 /// The first failure counts; that some items could not be read counts less.

@@ -75,7 +75,7 @@ impl StoredSource {
     ) -> Result<Self> {
         let chunk_bytes = origin.settings().chunking.max_bytes().max(SEGMENT_BYTES_MIN);
         let count = (SEGMENTS_BYTES / chunk_bytes).clamp(SEGMENTS_MIN, SEGMENTS_MAX);
-        let packs = origin.packs_with_segments(count);
+        let packs = Arc::new(origin.packs().with_segments(count));
         let table = origin.table(&snapshot.root);
         let before = before.map(|before| origin.table(&before.root));
         let changes = Changes::find(&table, before).await?;

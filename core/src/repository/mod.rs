@@ -119,13 +119,6 @@ impl Repository {
         .into_repository()
     }
 
-    /// Another reader of its packs that keeps up to `count` segments in memory.
-    pub(crate) fn packs_with_segments(&self, count: usize) -> Arc<PackReader> {
-        let inner = &*self.0;
-        let (target, keys) = (inner.target.clone(), inner.keys.clone());
-        Arc::new(PackReader::new(target, keys, inner.cache.clone()).with_segments(count))
-    }
-
     /// Copies of its objects.
     pub(crate) fn cache(&self) -> &Cache {
         &self.0.cache

@@ -254,10 +254,12 @@ impl PackReader {
         self.successors.get_or_fetch(pack, fetch).await
     }
 
-    /// The same reader with room for `count` segments in plain instead of the usual few.
-    pub(crate) fn with_segments(mut self, count: usize) -> Self {
-        self.segments = Recent::new(count);
-        self
+    /// Another reader of the same packs, with room for `count` segments in plain instead of the
+    /// usual few.
+    pub(crate) fn with_segments(&self, count: usize) -> Self {
+        let (target, keys, cache) = (self.target.clone(), self.keys.clone(), self.cache.clone());
+        let directories = Recent::new(DIRECTORIES_MAX);
+        Self { target, keys, cache, directories, segments: Recent::new(count) }
     }
 
     /// The directory of a pack, from memory or by one ranged read (two if it is long).

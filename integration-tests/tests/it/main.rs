@@ -7,11 +7,13 @@
 )]
 
 mod bench;
+mod copy;
 mod crash;
 mod damage;
 mod errors;
 mod excludes;
 mod faults;
+mod lanes;
 mod look;
 mod output;
 mod reference;

@@ -120,7 +120,9 @@ async fn each_lane_has_a_parent_of_its_own() {
 async fn a_lane_stores_what_a_run_alone_would() {
     let (left, right) = (World::new().await.repository, World::new().await.repository);
     let source = sample();
-    let _ = both(&left, &right, &source).await.map(Result::unwrap);
+    for report in both(&left, &right, &source).await {
+        report.unwrap();
+    }
     for repository in [&left, &right] {
         let full = BackupOptions { kind: SnapshotKind::Full, ..options() };
         let monitor = Arc::new(SilentMonitor);
