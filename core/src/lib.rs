@@ -21,6 +21,8 @@ pub mod packset;
 
 pub mod entry;
 
+pub mod retention;
+
 pub mod format;
 
 // 4 doors
