@@ -37,6 +37,7 @@ pub mod repository;
 
 // 6 operations
 pub mod backup;
+pub mod forget;
 pub mod look;
 pub mod restore;
 
