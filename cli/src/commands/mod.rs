@@ -6,7 +6,10 @@ mod completions;
 mod diff;
 mod dump;
 mod find;
+mod forget;
+mod forget_report;
 mod init;
+mod label;
 mod ls;
 mod requests;
 mod restore;
@@ -20,7 +23,7 @@ use strongroom_core::runtime::Runtime;
 
 use crate::{
     access::{Access, Context},
-    args::{Cli, GlobalArgs, Verb},
+    args::{Cli, GlobalArgs, HoldArgs, ReleaseArgs, Verb},
     env,
     error::{Failure, Result},
     exit::Exit,
@@ -50,6 +53,21 @@ pub fn run(cli: Cli, console: Console) -> Result<Exit> {
         Verb::Dump(args) => dump::run(&args, global, console),
         Verb::Verify(args) => {
             with_repository(global, console, opening, async |c| verify::run(&args, c).await)
+        }
+        Verb::Forget(args) => {
+            let dir = global.state_dir.as_deref();
+            with_repository(global, console, opening, async |c| forget::run(&args, dir, c).await)
+        }
+        Verb::Tag(args) => {
+            with_repository(global, console, opening, async |c| label::tag(&args, c).await)
+        }
+        Verb::Hold(HoldArgs { chosen }) => {
+            with_repository(global, console, opening, async |c| label::hold(&chosen, true, c).await)
+        }
+        Verb::Release(ReleaseArgs { chosen }) => {
+            with_repository(global, console, opening, async |c| {
+                label::hold(&chosen, false, c).await
+            })
         }
         Verb::Target(verb) => target::run(verb, global, console),
         Verb::Completions { shell } => completions::run(shell, console),

@@ -3,7 +3,7 @@
 use strongroom_core::{
     error::ErrorKind,
     monitor::Problem,
-    repository::{Repository, Selector, Snapshot},
+    repository::{Repository, Selector, Snapshot, SnapshotList},
 };
 
 use crate::{
@@ -28,13 +28,17 @@ pub async fn list(
     filter: &FilterArgs,
     console: Console,
 ) -> Result<Listed> {
-    let list = repository.snapshots().await?;
+    Ok(listed(repository.snapshots().await?, filter, console))
+}
+
+/// Applies the filter to a list; unreadable ones are named at once.
+pub fn listed(list: SnapshotList, filter: &FilterArgs, console: Console) -> Listed {
     for problem in &list.damaged {
         console.item_error("list", &problem.item, &problem.message);
     }
     let filtered =
         list.snapshots.iter().filter(|snapshot| passes(filter, snapshot)).cloned().collect();
-    Ok(Listed { all: list.snapshots, filtered, damaged: list.damaged })
+    Listed { all: list.snapshots, filtered, damaged: list.damaged }
 }
 
 impl Listed {
@@ -117,6 +121,10 @@ pub mod tests {
             sequence: u64::from(number),
             unreadable: 0,
             added_bytes: 10,
+            hash: [0; 32],
+            is_held: false,
+            original: None,
+            generation: 0,
             root: TableRoot { level: 0, chunk: None, counts: Default::default() },
         }
     }

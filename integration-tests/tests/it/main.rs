@@ -12,6 +12,7 @@ mod damage;
 mod errors;
 mod excludes;
 mod faults;
+mod forget;
 mod look;
 mod output;
 mod reference;
