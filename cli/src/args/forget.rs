@@ -202,3 +202,47 @@ pub struct ReleaseArgs {
     #[command(flatten)]
     pub chosen: ChosenArgs,
 }
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+
+    use super::super::{Cli, Verb};
+
+    fn forget(flags: &str) -> super::ForgetArgs {
+        let words = ["strongroom", "forget"].into_iter().chain(flags.split(' '));
+        match Cli::try_parse_from(words).unwrap().verb {
+            Verb::Forget(args) => args,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn flags_make_a_policy() {
+        use strongroom_core::retention::Count;
+        let args =
+            forget("--keep-last 3 --keep-yearly unlimited --keep-within 1y2m --keep-tag a,b");
+        let policy = args.policy.policy();
+        assert_eq!(policy.last, Count::AtMost(3));
+        assert_eq!(policy.yearly, Count::Unlimited);
+        assert_eq!(policy.daily, Count::AtMost(0));
+        assert_eq!(policy.within.unwrap().to_string(), "1y2m");
+        assert_eq!(policy.tags, [["a", "b"]]);
+        assert!(forget("3f2a").policy.policy().is_empty());
+    }
+
+    #[test]
+    fn groups_are_by_host_and_paths_unless_told_otherwise() {
+        assert_eq!(forget("--keep-last 1").group_by, Default::default());
+        assert!(forget("--keep-last 1 -g tags").group_by.tags);
+    }
+
+    #[test]
+    fn what_contradicts_itself_is_refused() {
+        for flags in ["--keep-last 1 3f2a", "--undo", "--undo 3f2a --dry-run", "--keep-last -1"] {
+            let words = ["strongroom", "forget"].into_iter().chain(flags.split(' '));
+            assert!(Cli::try_parse_from(words).is_err(), "{flags}");
+        }
+        assert!(Cli::try_parse_from(["strongroom", "forget"]).is_err());
+    }
+}

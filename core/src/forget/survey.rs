@@ -107,7 +107,8 @@ fn moments(listing: &MetaListing, history: &History) -> Vec<Moment> {
         id: loaded.commit.session,
         position: position as u64,
         time: loaded.commit.time,
-        is_given: loaded.commit.time != loaded.commit.started,
+        // copies keep the times of what they are copies of
+        is_given: loaded.commit.time != loaded.commit.started || loaded.commit.original.is_some(),
         committed: loaded.commit.committed,
         stored: stored.get(&loaded.commit.session).copied(),
     };
@@ -168,4 +169,92 @@ fn edges(commits: &[&LoadedCommit]) -> (Vec<Vec<usize>>, Vec<usize>) {
         waits_for[after] += 1;
     }
     (followers, waits_for)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        format::{commit::Commit, page::TableRoot},
+        packset::PackSet,
+        target::{ObjectKey, ObjectMeta},
+    };
+
+    const DAY: i64 = 86_400_000_000_000;
+
+    /// A commit of `client` on a day of its own clock, that has seen `seen`.
+    fn commit(number: u8, client: u8, sequence: u64, day: i64, seen: &[u8]) -> LoadedCommit {
+        let root = Some(TableRoot { level: 0, chunk: None, counts: Default::default() });
+        let time = Timestamp(day * DAY);
+        let commit = Commit {
+            session: SessionId([number; 16]),
+            client: ClientId([client; 16]),
+            sequence,
+            heads: seen.iter().map(|number| [*number; 32]).collect(),
+            root,
+            time,
+            started: time,
+            committed: time,
+            ..Commit::blank()
+        };
+        LoadedCommit { commit, hash: [number; 32], references: PackSet::default() }
+    }
+
+    fn order(commits: &[LoadedCommit], stored: &[(u8, i64)]) -> Vec<u8> {
+        let commits: Vec<&LoadedCommit> = commits.iter().collect();
+        let stored = stored.iter().map(|(id, day)| (SessionId([*id; 16]), Timestamp(day * DAY)));
+        let ordered = in_commit_order(&commits, &stored.collect());
+        ordered.iter().map(|loaded| loaded.commit.session.0[0]).collect()
+    }
+
+    #[test]
+    fn who_has_seen_another_comes_after_it_whatever_the_clocks_say() {
+        let all = [commit(1, 1, 1, 50, &[]), commit(2, 2, 1, 10, &[1]), commit(3, 3, 1, 5, &[2])];
+        assert_eq!(order(&all, &[]), [1, 2, 3]);
+        // and after the earlier ones of its own client, even where what was seen is forgotten
+        let all = [commit(1, 1, 1, 50, &[]), commit(2, 1, 2, 10, &[9]), commit(3, 1, 3, 5, &[9])];
+        assert_eq!(order(&all, &[]), [1, 2, 3]);
+    }
+
+    #[test]
+    fn of_those_that_know_nothing_of_one_another_the_storage_says_who_was_first() {
+        let all = [commit(1, 1, 1, 50, &[]), commit(2, 2, 1, 10, &[]), commit(3, 3, 1, 20, &[])];
+        assert_eq!(order(&all, &[]), [2, 3, 1]);
+        assert_eq!(order(&all, &[(1, 1), (2, 3), (3, 2)]), [1, 3, 2]);
+    }
+
+    #[test]
+    fn commits_that_wait_for_one_another_come_last_and_are_not_lost() {
+        let all = [commit(1, 1, 1, 1, &[2]), commit(2, 2, 1, 2, &[1]), commit(3, 3, 1, 9, &[])];
+        assert_eq!(order(&all, &[]), [3, 1, 2]);
+    }
+
+    #[test]
+    fn a_client_whose_clock_runs_ahead_is_placed_by_the_storage() {
+        let history = History {
+            commits: vec![
+                commit(1, 1, 1, 10, &[]),
+                commit(2, 2, 1, 900, &[1]),
+                commit(3, 1, 2, 12, &[2]),
+            ],
+            ..History::default()
+        };
+        let object = |(number, day): (u8, i64)| {
+            let name = MetaName::Commit(SessionId([number; 16]));
+            let key = ObjectKey::parse(&name.to_string()).unwrap();
+            let modified_ms = Some(day * DAY / 1_000_000);
+            (name, ObjectMeta { key, size_bytes: 1, modified_ms })
+        };
+        let objects = [(1, 10), (2, 11), (3, 12)].map(object).to_vec();
+        let listing = MetaListing { objects, junk: Vec::new() };
+        let placed = place(&moments(&listing, &history), Timestamp(12 * DAY));
+        let found = placed[&SessionId([2; 16])];
+        assert_eq!((found.time, found.by), (Timestamp(11 * DAY), PlacedBy::Storage));
+        // a copy keeps the time of what it is a copy of
+        let mut copied = history;
+        copied.commits[1].commit.original =
+            Some((copied.commits[1].commit.repository, SessionId([8; 16])));
+        let placed = place(&moments(&listing, &copied), Timestamp(12 * DAY));
+        assert_eq!(placed[&SessionId([2; 16])].time, Timestamp(900 * DAY));
+    }
 }

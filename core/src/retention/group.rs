@@ -6,7 +6,6 @@ use std::str::FromStr;
 
 /// What snapshots must have in common to be in one group.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[expect(clippy::struct_excessive_bools, reason = "three independent properties, named so")]
 pub struct GroupBy {
     /// The host.
     pub host: bool,
