@@ -113,7 +113,8 @@ proptest! {
 
     #[test]
     fn the_order_of_the_input_does_not_matter(
-        (all, shuffled) in history().prop_flat_map(|all| (Just(all.clone()), Just(all).prop_shuffle())),
+        (all, shuffled) in history()
+            .prop_flat_map(|all| (Just(all.clone()), Just(all).prop_shuffle())),
         policy in policy(),
         zone in -12i8..=14,
     ) {
