@@ -39,6 +39,7 @@ pub mod repository;
 pub mod backup;
 pub mod forget;
 pub mod look;
+pub mod prune;
 pub mod restore;
 
 pub mod verify;
