@@ -9,7 +9,7 @@ use futures::{StreamExt, TryStreamExt, stream};
 use super::{Survey, WRITES_AT_ONCE};
 use crate::{
     error::{Error, ErrorKind, Result},
-    format::{label::Label, object::ObjectType, record},
+    format::{commit::Commit, label::Label, object::ObjectType, record},
     id::SessionId,
     repository::{
         MetaListing, Repository,
@@ -90,8 +90,9 @@ pub struct LabelOutcome {
 /// Changes what is said of the snapshots `ids`.
 ///
 /// # Errors
-/// `NotFound` if there is no such snapshot: then nothing was done. `Invalid` for more than 1,000
-/// tags, or what the target reports: then some may be changed.
+/// `NotFound` if there is no such snapshot: then nothing was done. `Conflict` if one that was to
+/// be held was forgotten meanwhile. `Invalid` for more than 1,000 tags, or what the target
+/// reports: then some may be changed.
 pub async fn change_labels(
     repository: &Repository,
     ids: &[SessionId],
@@ -109,16 +110,59 @@ pub async fn change_labels(
         let is_lost = survey.unlabelled.contains(id);
         works.push(change_label(repository, label, next_number(&listing, *id), change, is_lost));
     }
-    stream::iter(works).buffered(WRITES_AT_ONCE).try_collect().await
+    let outcomes: Vec<LabelOutcome> =
+        stream::iter(works).buffered(WRITES_AT_ONCE).try_collect().await?;
+    if change.hold == Some(true) {
+        expect_not_forgotten(repository, ids).await?;
+    }
+    Ok(outcomes)
 }
 
-/// The number after that of the newest label of `id`.
-fn next_number(listing: &MetaListing, id: SessionId) -> Option<u32> {
+/// The other half of what those do who forget.
+async fn expect_not_forgotten(repository: &Repository, ids: &[SessionId]) -> Result<()> {
+    let tombstones = repository.list_meta().await?.tombstones();
+    match ids.iter().find(|id| tombstones.contains(id)) {
+        None => Ok(()),
+        Some(id) => {
+            let message = "somebody forgot it while it was about to be held";
+            Err(Error::new(ErrorKind::Conflict, message)
+                .on(id)
+                .hint("`strongroom forget --undo` brings it back, held"))
+        }
+    }
+}
+
+/// What is said of the snapshot of `commit`, whether or not it was forgotten. If that cannot be
+/// read, it counts as held.
+pub(super) async fn current(
+    repository: &Repository,
+    listing: &MetaListing,
+    commit: &Commit,
+) -> Result<Label> {
+    let session = commit.session;
+    let original = Label { session, tags: commit.tags.clone(), is_held: false };
+    let Some(number) = newest_number(listing, session) else { return Ok(original) };
+    match repository.load_label(session, number).await {
+        Err(error) if error.kind() == ErrorKind::Damaged => {
+            tracing::warn!(%error, "the snapshot counts as held");
+            Ok(Label { is_held: true, ..original })
+        }
+        read => read,
+    }
+}
+
+/// The number of the newest label of `id`.
+pub(super) fn newest_number(listing: &MetaListing, id: SessionId) -> Option<u32> {
     let numbers = listing.names().filter_map(|name| match name {
         MetaName::Label(session, number) if session == id => Some(number),
         _ => None,
     });
-    numbers.max().map_or(Some(0), |newest| newest.checked_add(1))
+    numbers.max()
+}
+
+/// The number after that of the newest label of `id`.
+fn next_number(listing: &MetaListing, id: SessionId) -> Option<u32> {
+    newest_number(listing, id).map_or(Some(0), |newest| newest.checked_add(1))
 }
 
 /// Writes the label after `current`; if somebody was faster, theirs is changed instead. A label
@@ -151,7 +195,7 @@ async fn change_label(
 }
 
 /// Stores a label; false if there is one of this number.
-async fn write(repository: &Repository, label: &Label, number: u32) -> Result<bool> {
+pub(super) async fn write(repository: &Repository, label: &Label, number: u32) -> Result<bool> {
     let name = MetaName::Label(label.session, number).to_string();
     let randomness = &*repository.runtime().randomness;
     let content = label.encode();

@@ -47,11 +47,11 @@ pub struct ForgetReport {
 
 /// Forgets the snapshots `ids` of `survey`. `host` is recorded for people.
 ///
-/// A snapshot that somebody holds meanwhile stays, whatever the tombstone says.
-///
 /// # Errors
 /// `Invalid` if one of them is held, `NotFound` if there is no such snapshot: then nothing was
-/// done. What the target reports: then some may be forgotten, and a second run does the rest.
+/// done. `Conflict` if somebody began to hold one of them meanwhile: all are forgotten, and
+/// [`undo`] brings that one back, held. What the target reports: then some may be forgotten, and
+/// a second run does the rest.
 pub async fn forget(
     repository: &Repository,
     survey: &Survey,
@@ -73,10 +73,14 @@ pub async fn forget(
     while let Some((id, is_new)) = writes.try_next().await? {
         if is_new { report.forgotten.push(id) } else { report.already.push(id) }
     }
+    if !report.forgotten.is_empty() {
+        expect_not_held_meanwhile(repository, &report.forgotten).await?;
+    }
     Ok(report)
 }
 
-/// Writes the tombstone of one snapshot; false if there is one already.
+/// Writes the tombstone of one snapshot; false if there is one already. One that cannot be read
+/// counts for nothing and is replaced.
 async fn bury(
     repository: &Repository,
     session: SessionId,
@@ -89,11 +93,38 @@ async fn bury(
     let content = Tombstone { session, commit, time, host: host.to_owned() }.encode();
     let keys = repository.keys();
     let sealed = record::seal(keys, ObjectType::Tombstone, &name, &content, &*runtime.randomness)?;
-    match repository.target().create(&layout::key(&name)?, Bytes::from(sealed)).await {
-        Ok(()) => Ok((session, true)),
-        Err(error) if error.kind() == TargetErrorKind::AlreadyExists => Ok((session, false)),
-        Err(error) => Err(error.into()),
+    let (key, sealed) = (layout::key(&name)?, Bytes::from(sealed));
+    match repository.target().create(&key, sealed.clone()).await {
+        Ok(()) => {}
+        Err(error) if error.kind() == TargetErrorKind::AlreadyExists => {
+            match repository.load_tombstone(session).await {
+                Ok(_) => return Ok((session, false)),
+                Err(error) if error.kind() == ErrorKind::Damaged => {
+                    repository.target().replace(&key, sealed.clone()).await?;
+                }
+                Err(error) => return Err(error),
+            }
+        }
+        Err(error) => return Err(error.into()),
     }
+    repository.cache().put(&name, sealed).await;
+    Ok((session, true))
+}
+
+/// Who holds a snapshot looks for a tombstone afterwards, and who writes a tombstone looks for a
+/// hold: of two who do so at once, at least one finds out.
+async fn expect_not_held_meanwhile(repository: &Repository, ids: &[SessionId]) -> Result<()> {
+    let listing = repository.list_meta().await?;
+    let labelled = ids.iter().filter_map(|id| Some((*id, label::newest_number(&listing, *id)?)));
+    for (id, number) in labelled {
+        if repository.load_label(id, number).await?.is_held {
+            let message = "somebody began to hold it while it was being forgotten";
+            return Err(Error::new(ErrorKind::Conflict, message)
+                .on(id)
+                .hint("`strongroom forget --undo` brings it back, held"));
+        }
+    }
+    Ok(())
 }
 
 /// Checks that none of the snapshots `ids` is held.

@@ -57,8 +57,10 @@ impl Survey {
         let live: BTreeSet<SessionId> = list.snapshots.iter().map(|one| one.id).collect();
         Ok(Self {
             placed: place(&moments(listing, &history), repository.runtime().clock.now()),
-            unlabelled: labelled.filter(|id| !history.labels.contains_key(id)).collect(),
-            forgotten: history.tombstones.difference(&live).copied().collect(),
+            unlabelled: labelled
+                .filter(|id| live.contains(id) && !history.labels.contains_key(id))
+                .collect(),
+            forgotten: history.tombstones.clone(),
             snapshots: list.snapshots,
             damaged: list.damaged,
         })

@@ -1,6 +1,6 @@
 //! Forgetting, labels and undo in repositories in memory.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use super::{
     ForgetReport, LabelChange, Survey, TagChange, UndoOptions, change_labels, expect_survivors,
@@ -14,6 +14,8 @@ use crate::{
         record,
     },
     id::{ClientId, SessionId},
+    monitor::SilentMonitor,
+    prune::{PruneOptions, UnusedMax, prune},
     repository::{Snapshot, layout, layout::MetaName},
     retention::{GroupBy, PlacedBy},
     target::{TargetErrorKind, TargetExt},
@@ -21,6 +23,7 @@ use crate::{
         MemorySource,
         world::{World, noise},
     },
+    verify::{ReadData, VerifyOptions, verify},
 };
 
 async fn with_snapshots(count: u64) -> (World, Vec<Snapshot>) {
@@ -85,12 +88,101 @@ async fn held_snapshots_are_refused_by_name_and_nothing_is_done() {
 }
 
 #[tokio::test]
-async fn who_holds_wins_over_who_forgets_at_the_same_time() {
+async fn who_forgets_what_somebody_begins_to_hold_is_told_and_undo_brings_it_back_held() {
     let (world, all) = with_snapshots(2).await;
     let before = Survey::read(&world.repository).await.unwrap();
-    change_labels(&world.repository, &[all[0].id], &LabelChange::hold(true)).await.unwrap();
-    forget(&world.repository, &before, &[all[0].id], "host").await.unwrap();
-    assert_eq!(live(&world).await, [all[0].id, all[1].id]);
+    let id = all[0].id;
+    change_labels(&world.repository, &[id], &LabelChange::hold(true)).await.unwrap();
+    let told = forget(&world.repository, &before, &[id], "host").await.unwrap_err();
+    assert_eq!(told.kind(), ErrorKind::Conflict);
+    assert!(told.to_string().contains(&id.to_string()), "{told}");
+    let back = undo(&world.repository, id, &options()).await.unwrap().snapshot;
+    let list = world.repository.snapshots().await.unwrap().snapshots;
+    assert!(list.iter().any(|snapshot| snapshot.id == back && snapshot.is_held));
+}
+
+#[tokio::test]
+async fn a_tombstone_that_cannot_be_read_buries_nothing_and_is_replaced() {
+    let (world, all) = with_snapshots(2).await;
+    let id = all[0].id;
+    let key = layout::key(&MetaName::Tombstone(id).to_string()).unwrap();
+    world.target.create(&key, vec![1, 2, 3]).await.unwrap();
+    assert_eq!(live(&world).await.len(), 2);
+    let report = forget_now(&world, &[id]).await.unwrap();
+    assert_eq!(report.forgotten, [id]);
+    assert_eq!(live(&world).await, [all[1].id]);
+}
+
+fn prune_all() -> PruneOptions {
+    let unused_max = UnusedMax::Bytes(0);
+    PruneOptions { unused_max, fence_after: Duration::from_millis(1), ..PruneOptions::default() }
+}
+
+async fn prune_now(world: &World) {
+    prune(&world.repository, &prune_all(), Arc::new(SilentMonitor)).await.unwrap();
+}
+
+async fn assert_sound(world: &World) {
+    let options = VerifyOptions { read_data: ReadData::All, ..Default::default() };
+    let report = verify(&world.repository, &options, Arc::new(SilentMonitor)).await.unwrap();
+    assert!(report.damage.is_empty(), "{:#?}", report.damage);
+}
+
+/// Files of which every second one changes: packs are needed in part.
+async fn with_mixed_packs() -> (World, Vec<Snapshot>) {
+    let world = World::new().await;
+    let source = Arc::new(MemorySource::default());
+    let mut snapshots = Vec::new();
+    for round in 0..2u64 {
+        for file in 0..20 {
+            let seed = if file % 2 == 0 { file } else { 100 * round + file };
+            source.put(&format!("d/f{file}"), noise(seed, 30_000));
+        }
+        snapshots.push(world.backup(&source).await);
+    }
+    (world, snapshots)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_came_back_before_a_prune_outlives_it() {
+    let (world, all) = with_mixed_packs().await;
+    forget_now(&world, &[all[0].id]).await.unwrap();
+    undo(&world.repository, all[0].id, &options()).await.unwrap();
+    prune_now(&world).await;
+    assert_eq!(live(&world).await.len(), 2);
+    assert_sound(&world).await;
+}
+
+/// Every pack that the snapshot needs has a successor, but not all of its chunks came along.
+#[tokio::test(flavor = "multi_thread")]
+async fn after_a_prune_what_lost_a_chunk_does_not_come_back() {
+    let (world, all) = with_mixed_packs().await;
+    forget_now(&world, &[all[0].id]).await.unwrap();
+    prune_now(&world).await;
+    let refused = undo(&world.repository, all[0].id, &options()).await.unwrap_err();
+    assert_eq!(refused.kind(), ErrorKind::NotFound, "{refused}");
+    assert_eq!(live(&world).await, [all[1].id]);
+    assert_sound(&world).await;
+}
+
+/// A snapshot that was forgotten after its packs had been rewritten is whole in the new ones.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_rewritten_before_it_was_forgotten_comes_back() {
+    let (world, all) = with_mixed_packs().await;
+    forget_now(&world, &[all[0].id]).await.unwrap();
+    prune_now(&world).await;
+    world.repository.snapshots().await.unwrap();
+    assert!(
+        world
+            .repository
+            .packs()
+            .has_moved(&world.repository.load_commit(all[1].id).await.unwrap().references)
+    );
+    forget_now(&world, &[all[1].id]).await.unwrap();
+    undo(&world.repository, all[1].id, &options()).await.unwrap();
+    prune_now(&world).await;
+    assert_eq!(live(&world).await.len(), 1);
+    assert_sound(&world).await;
 }
 
 #[tokio::test]

@@ -9,10 +9,11 @@ use std::collections::BTreeSet;
 
 use futures::{StreamExt, TryStreamExt, stream};
 
+use super::label;
 use crate::{
     entry::{ChunkRef, Content, Entry, Piece},
     error::{Error, ErrorKind, Result},
-    format::commit::Commit,
+    format::{commit::Commit, label::Label},
     id::{ClientId, SessionId},
     monitor::Problem,
     packset::PackSet,
@@ -57,15 +58,17 @@ pub struct Undone {
 pub async fn forgotten(repository: &Repository) -> Result<SnapshotList> {
     let listing = repository.list_meta().await?;
     let history = repository.load_history(&listing).await?;
-    let live: BTreeSet<SessionId> =
-        history.snapshots().map(|loaded| loaded.commit.session).collect();
-    let mut found = History { labels: history.labels, ..History::default() };
-    let mut reads = stream::iter(history.tombstones.difference(&live).copied())
+    let mut found = History::default();
+    let mut reads = stream::iter(history.tombstones.iter().copied())
         .map(|id| async move { (id, repository.load_commit(id).await) })
         .buffered(READS_AT_ONCE);
     while let Some((id, result)) = reads.next().await {
         match result {
-            Ok(loaded) => found.commits.push(loaded),
+            Ok(loaded) => {
+                let label = label::current(repository, &listing, &loaded.commit).await?;
+                found.labels.insert(id, label);
+                found.commits.push(loaded);
+            }
             Err(error) if error.kind() == ErrorKind::NotFound => {}
             Err(error) if error.kind() == ErrorKind::Damaged => found.damaged.push(Problem {
                 item: MetaName::Commit(id).to_string(),
@@ -108,8 +111,7 @@ async fn bring_back(
     if let Some(copy) = live.find(|commit| commit.original == original) {
         return Ok(Undone { forgotten: id, snapshot: copy.session, is_new: false });
     }
-    let is_live = history.snapshots().any(|loaded| loaded.commit.session == id);
-    if is_live || !history.tombstones.contains(&id) {
+    if !history.tombstones.contains(&id) {
         return Err(Error::new(ErrorKind::NotFound, "no snapshot of this id was forgotten")
             .on(id)
             .hint("`strongroom snapshots --forgotten` lists those that were"));
@@ -118,7 +120,7 @@ async fn bring_back(
     expect_data(repository, &overview, &loaded).await?;
     let own = history.commits.iter().filter(|one| one.commit.client == options.client);
     let sequence = own.map(|one| one.commit.sequence).max().unwrap_or(0) + 1;
-    let tags = history.labels.get(&id).map_or(&loaded.commit.tags, |label| &label.tags);
+    let said = label::current(repository, &overview.listing, &loaded.commit).await?;
     let mut commit = Commit {
         session,
         client: options.client,
@@ -128,12 +130,15 @@ async fn bring_back(
         packs: Vec::new(),
         generation: overview.view.generation(),
         committed: repository.runtime().clock.now(),
-        tags: tags.clone(),
+        tags: said.tags.clone(),
         added_bytes: 0,
         original,
         ..loaded.commit.clone()
     };
     repository.create_commit(&mut commit, &loaded.references).await?;
+    if said.is_held {
+        label::write(repository, &Label { session, ..said }, 0).await?;
+    }
     Ok(Undone { forgotten: id, snapshot: session, is_new: true })
 }
 
