@@ -14,7 +14,7 @@ use strongroom_core::{
     entry::display_name,
     error::Error,
     format::slot::RecoveryKey,
-    repository::{Credential, InitOptions, Repository, Storage},
+    repository::{Credential, InitOptions, Pins, Repository, Storage},
     runtime::Runtime,
     target::{
         KeyPrefix, SharedTarget, TargetErrorKind,
@@ -24,7 +24,7 @@ use strongroom_core::{
 };
 
 use crate::{
-    args::GlobalArgs,
+    args::{FromArgs, GlobalArgs},
     cache, env,
     error::{Doing, Failure, Result},
     exit::Exit,
@@ -45,18 +45,58 @@ pub struct Access {
 impl Access {
     /// As the flags, the environment and, last of all, the user at the terminal say.
     pub fn new(args: &GlobalArgs, purpose: Purpose) -> Result<Self> {
-        let Some(url) = args.repo.clone().filter(|url| !url.is_empty()) else {
-            return Err(Failure::usage("no repository was named")
-                .hint("use -r/--repo or set STRONGROOM_REPOSITORY"));
+        if args.repo.len() > 1 {
+            return Err(Failure::usage(
+                "several repositories were named; only `backup` takes them",
+            ));
+        }
+        let mut all = Self::all(args, purpose)?;
+        all.pop().ok_or_else(|| Failure::usage("no repository was named"))
+    }
+
+    /// Of every repository that was named; there is at least one.
+    pub fn all(args: &GlobalArgs, purpose: Purpose) -> Result<Vec<Self>> {
+        if args.repo.is_empty() {
+            return Err(no_repository());
+        }
+        let parsed = args.repo.iter().map(parse).collect::<Result<Vec<_>>>()?;
+        for (at, url) in args.repo.iter().enumerate() {
+            if args.repo[..at].contains(url) {
+                let place = display_name(url.as_bytes());
+                return Err(Failure::usage(format!(
+                    "{place}: the same repository was named twice"
+                )));
+            }
+        }
+        let count = parsed.len();
+        let credentials = password::credentials(&args.credential, &env::variable, purpose, count)?;
+        let all = args.repo.iter().cloned().zip(parsed).zip(credentials);
+        let made = all.map(|((url, parsed), credential)| {
+            let cache_dir = cache_dir(args);
+            Self { url, parsed, credential, cache_dir }
+        });
+        Ok(made.collect())
+    }
+
+    /// Of the repository that `copy` reads. Unless something else is said, what opens the one that
+    /// it writes (`destination`) opens it, too.
+    pub fn origin(from: &FromArgs, args: &GlobalArgs, destination: &Self) -> Result<Self> {
+        let lookup = |name: &str| {
+            let name = name.strip_prefix("STRONGROOM_")?;
+            env::variable(&format!("STRONGROOM_FROM_{name}"))
         };
-        let parsed = TargetUrl::parse(&url)
-            .map_err(|error| Failure::from(Error::from(error)).with_exit(Exit::Usage))?;
-        let credential = password::credential(&args.credential, &env::variable, purpose)?;
-        let cache_dir = match args.no_cache {
-            true => None,
-            false => args.cache_dir.clone().or_else(|| env::cache_dir(&env::variable)),
+        let url = from.from_repo.clone();
+        let parsed = parse(&url)?;
+        let credential = match password::is_given(&from.credential(), &lookup) {
+            true => password::credential(&from.credential(), &lookup, Purpose::Open)?,
+            false => destination.credential.clone(),
         };
-        Ok(Self { url, parsed, credential, cache_dir })
+        Ok(Self { url, parsed, credential, cache_dir: cache_dir(args) })
+    }
+
+    /// The repository as the user named it, for people.
+    pub fn place(&self) -> String {
+        display_name(self.url.as_bytes())
     }
 
     /// Where the repository is, if it is a folder of this machine.
@@ -74,6 +114,24 @@ impl Access {
                 Err(Failure::usage("a new repository needs a password, not a recovery key"))
             }
         }
+    }
+}
+
+fn parse(url: &OsString) -> Result<TargetUrl> {
+    if url.is_empty() {
+        return Err(no_repository());
+    }
+    TargetUrl::parse(url).map_err(|error| Failure::from(Error::from(error)).with_exit(Exit::Usage))
+}
+
+fn no_repository() -> Failure {
+    Failure::usage("no repository was named").hint("use -r/--repo or set STRONGROOM_REPOSITORY")
+}
+
+fn cache_dir(args: &GlobalArgs) -> Option<PathBuf> {
+    match args.no_cache {
+        true => None,
+        false => args.cache_dir.clone().or_else(|| env::cache_dir(&env::variable)),
     }
 }
 
@@ -195,7 +253,7 @@ impl Context {
             (Some(dir), None) => cache::open(dir, &target.to_string(), self.console).await,
             _ => None,
         };
-        Storage { target: target.clone(), cache }
+        Storage { target: target.clone(), cache, pins: Pins::default() }
     }
 }
 

@@ -6,6 +6,8 @@ use nix::unistd::{Uid, User};
 
 /// The password itself.
 pub const PASSWORD: &str = "STRONGROOM_PASSWORD";
+/// The password of the repository that `copy` reads.
+pub const FROM_PASSWORD: &str = "STRONGROOM_FROM_PASSWORD";
 /// A file with the password.
 pub const PASSWORD_FILE: &str = "STRONGROOM_PASSWORD_FILE";
 /// A command that prints the password.
@@ -21,13 +23,16 @@ pub fn variable(name: &str) -> Option<OsString> {
     std::env::var_os(name).filter(|value| !value.is_empty())
 }
 
-/// Takes the password out of the environment, so that commands that we start do not inherit it.
+/// Takes the passwords out of the environment, so that commands that we start do not inherit it.
 ///
 /// # Safety
 /// No other thread may run: reading the environment meanwhile is undefined behaviour.
 pub unsafe fn forget_password() {
     // SAFETY: as the caller promises.
-    unsafe { std::env::remove_var(PASSWORD) };
+    unsafe {
+        std::env::remove_var(PASSWORD);
+        std::env::remove_var(FROM_PASSWORD);
+    }
 }
 
 /// The name of this machine.

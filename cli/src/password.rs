@@ -70,12 +70,40 @@ pub fn credential(
     Ok(Credential::Password(password))
 }
 
+/// True if flags or environment say what opens the repository.
+pub fn is_given(args: &CredentialArgs, lookup: Lookup<'_>) -> bool {
+    origin(args, lookup).map_or(true, |origin| origin != Origin::Terminal)
+}
+
+/// As [`credential`], for several repositories: one for all of them, or a password file for each.
+///
+/// # Errors
+/// As [`credential`], and if the files are neither one nor as many as the repositories.
+pub fn credentials(
+    args: &CredentialArgs,
+    lookup: Lookup<'_>,
+    purpose: Purpose,
+    count: usize,
+) -> Result<Vec<Credential>> {
+    let files = &args.password_file;
+    if files.len() <= 1 {
+        return Ok(vec![credential(args, lookup, purpose)?; count]);
+    }
+    if files.len() != count {
+        let given = files.len();
+        let why = format!("{given} password files were given for {count} repositories");
+        return Err(Failure::usage(why).hint("give one for all of them, or one for each"));
+    }
+    let of = |file: &PathBuf| CredentialArgs { password_file: vec![file.clone()], ..args.clone() };
+    files.iter().map(|file| credential(&of(file), lookup, purpose)).collect()
+}
+
 /// Flags win over the environment; two variables that contradict each other are refused.
 fn origin(args: &CredentialArgs, lookup: Lookup<'_>) -> Result<Origin> {
     if let Some(path) = &args.recovery_key_file {
         return Ok(Origin::RecoveryKeyFile(path.clone()));
     }
-    if let Some(path) = &args.password_file {
+    if let Some(path) = args.password_file.first() {
         return Ok(Origin::PasswordFile(path.clone()));
     }
     if let Some(command) = &args.password_command {
@@ -117,6 +145,7 @@ fn from_command(command: &str) -> Result<Password> {
     let mut child = Command::new(&words[0])
         .args(&words[1..])
         .env_remove(env::PASSWORD)
+        .env_remove(env::FROM_PASSWORD)
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
         .spawn()
@@ -195,8 +224,11 @@ mod tests {
     use super::*;
     use std::{ffi::OsString, io::Write};
 
-    const NONE: CredentialArgs =
-        CredentialArgs { password_file: None, password_command: None, recovery_key_file: None };
+    const NONE: CredentialArgs = CredentialArgs {
+        password_file: Vec::new(),
+        password_command: None,
+        recovery_key_file: None,
+    };
 
     fn lookup(pairs: &'static [(&str, &str)]) -> impl Fn(&str) -> Option<OsString> {
         move |name| pairs.iter().find(|(key, _)| *key == name).map(|(_, value)| value.into())
@@ -238,7 +270,7 @@ mod tests {
         ];
         for (content, expected) in cases {
             let file = file(content);
-            let args = CredentialArgs { password_file: Some(file.path().to_owned()), ..NONE };
+            let args = CredentialArgs { password_file: vec![file.path().to_owned()], ..NONE };
             assert_eq!(password_of(&args).unwrap(), expected);
         }
     }
@@ -247,10 +279,10 @@ mod tests {
     fn empty_missing_and_endless_files_are_refused() {
         for content in [&b""[..], b"\n", &vec![b'x'; SECRET_BYTES_MAX as usize + 1]] {
             let file = file(content);
-            let args = CredentialArgs { password_file: Some(file.path().to_owned()), ..NONE };
+            let args = CredentialArgs { password_file: vec![file.path().to_owned()], ..NONE };
             assert!(password_of(&args).is_err());
         }
-        let args = CredentialArgs { password_file: Some("/nonexistent/x".into()), ..NONE };
+        let args = CredentialArgs { password_file: vec!["/nonexistent/x".into()], ..NONE };
         assert!(password_of(&args).unwrap_err().to_string().contains("/nonexistent/x"));
     }
 

@@ -30,7 +30,11 @@ pub fn check(args: &BackupArgs) -> Result<()> {
 }
 
 /// What the flags name; `now` becomes the time of last change of a stream.
-pub fn source(args: &BackupArgs, access: &Access, now: Timestamp) -> Result<Arc<dyn Source>> {
+pub fn source<'a>(
+    args: &BackupArgs,
+    repositories: impl Iterator<Item = &'a Access>,
+    now: Timestamp,
+) -> Result<Arc<dyn Source>> {
     let (seconds, nanoseconds) = args.time.unwrap_or(now).parts();
     let time = FileTime { seconds, nanoseconds };
     let stream = StreamOptions { path: args.stdin_filename.clone(), time };
@@ -45,7 +49,7 @@ pub fn source(args: &BackupArgs, access: &Access, now: Timestamp) -> Result<Arc<
     let mut options = file_options(args);
     // A repository of another machine is not in the way, nor is one that cannot be looked at.
     options.skip_folders =
-        access.local_folder().and_then(|path| FolderId::of(path).ok()).into_iter().collect();
+        repositories.filter_map(|one| FolderId::of(one.local_folder()?).ok()).collect();
     Ok(Arc::new(FileSource::new(options)?))
 }
 

@@ -85,6 +85,17 @@ impl Error {
         self
     }
 
+    /// The same error for somebody else who is concerned; the cause is kept as text only.
+    pub(crate) fn again(&self) -> Self {
+        Self {
+            kind: self.kind,
+            message: self.message.clone(),
+            object: self.object.clone(),
+            hint: self.hint.clone(),
+            source: self.source.as_ref().map(|source| source.to_string().into()),
+        }
+    }
+
     /// What the error means for the caller.
     pub fn kind(&self) -> ErrorKind {
         self.kind

@@ -39,6 +39,9 @@ pub mod repository;
 pub mod backup;
 pub mod forget;
 pub mod look;
+
+pub mod copy;
+
 pub mod prune;
 pub mod restore;
 

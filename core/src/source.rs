@@ -35,7 +35,8 @@ pub trait Source: fmt::Debug + Send + Sync {
 /// A running walk. Gives folders in table order: a folder's batch before the batches of the
 /// folders in it, sibling folders by name (bytes), each batch sorted by name. Parents of the
 /// roots come as batches too, with only the entries that lead to a root. Every folder among the
-/// entries has a batch of its own, an empty one if it cannot be read or is not to be entered.
+/// entries has a batch of its own, an empty one if it cannot be read or is not to be entered. A
+/// large folder may come in several batches, one right after the other, names going up.
 pub trait Scan: Send {
     /// The next folder, or `None` at the end.
     fn next_batch(&mut self) -> io::Result<Option<Batch>>;
@@ -72,7 +73,22 @@ pub trait Folder: fmt::Debug + Send + Sync {
     /// another inode by now, which [`SourceFile::stat`] tells. A size of 0 does not mean that
     /// there is nothing to read: streams, and files that the system makes up, have it too.
     fn open(&self, found: &Found) -> io::Result<Box<dyn SourceFile>>;
+
+    /// True if the source knows that the entry is not what the parent has, whatever its stat
+    /// says. Sources that cannot know leave it to the stat.
+    fn has_changed(&self, found: &Found) -> bool {
+        let _ = found;
+        false
+    }
+
+    /// What all names of one inode have in common, and no other entry of the tree has.
+    fn inode(&self, found: &Found) -> InodeKey {
+        (found.stat.device, found.stat.inode)
+    }
 }
+
+/// Tells inodes apart within one walk: device and inode number, or what serves instead of them.
+pub type InodeKey = (u64, u64);
 
 /// An open file of a source.
 pub trait SourceFile: Send {
@@ -87,6 +103,12 @@ pub trait SourceFile: Send {
 
     /// The file's stat now: tells whether it changed while it was read. `None` for streams.
     fn stat(&mut self) -> io::Result<Option<Stat>>;
+
+    /// True if the content is known to be a mixture of what the file held at several times: it is
+    /// marked so, and reading it once more would not help.
+    fn is_torn(&self) -> bool {
+        false
+    }
 
     /// Called once after the last byte was read: a stream that ended in an error (a command
     /// that failed) says so here, and the snapshot fails.

@@ -19,9 +19,13 @@ Examples:
   mysqldump shop | strongroom backup -r /srv/backup --stdin --stdin-filename shop.sql
   strongroom backup -r /srv/backup --stdin-filename shop.dump --stdin-from-command -- \\
       pg_dump -Fc shop
+  strongroom backup -r /srv/backup -r s3://bucket/offsite /home
 
 With --stdin-from-command the snapshot is saved only if the command succeeds. Files that cannot
-be read are named and left out, and the exit code is 3.";
+be read are named and left out, and the exit code is 3.
+
+With several repositories every file is read once. Each gets a snapshot of its own; one that fails
+does not keep the others from theirs, and the exit code is that of the first that failed.";
 
 /// Flags of `backup`.
 #[derive(Debug, Args)]

@@ -10,10 +10,10 @@ const OUTPUT: &str = "Output";
 /// What holds for every verb.
 #[derive(Debug, Args)]
 pub struct GlobalArgs {
-    /// Where the repository is: a folder or a target URL
+    /// Where the repository is: a folder or a target URL; `backup` takes several
     #[arg(short, long, value_name = "URL", env = "STRONGROOM_REPOSITORY")]
     #[arg(global = true, hide_env_values = true, help_heading = REPOSITORY)]
-    pub repo: Option<OsString>,
+    pub repo: Vec<OsString>,
 
     /// What opens the repository.
     #[command(flatten)]
@@ -55,13 +55,14 @@ pub struct GlobalArgs {
 
 /// What opens the repository. Without any of these, STRONGROOM_PASSWORD is used, or the password
 /// is asked for on the terminal.
-#[derive(Debug, Args)]
+#[derive(Debug, Clone, Default, Args)]
 pub struct CredentialArgs {
-    /// Read the password from this file; one newline at its end does not belong to it
+    /// Read the password from this file; one newline at its end does not belong to it. With
+    /// several repositories: one file for all of them, or one for each, in the same order
     /// [env: STRONGROOM_PASSWORD_FILE]
     #[arg(short, long, value_name = "FILE", global = true, help_heading = REPOSITORY)]
     #[arg(conflicts_with_all = ["password_command", "recovery_key_file"])]
-    pub password_file: Option<PathBuf>,
+    pub password_file: Vec<PathBuf>,
 
     /// Run this command, without a shell, and read the password from its output
     /// [env: STRONGROOM_PASSWORD_COMMAND]

@@ -4,6 +4,7 @@
 //! Knows nothing of what the verbs do.
 
 mod backup;
+mod copy;
 mod forget;
 mod global;
 mod init;
@@ -18,6 +19,7 @@ use clap::{Parser, Subcommand};
 
 pub use self::{
     backup::BackupArgs,
+    copy::{CopyArgs, FromArgs},
     forget::{ChosenArgs, ForgetArgs, HoldArgs, ReleaseArgs, TagArgs},
     global::{CredentialArgs, GlobalArgs, ProgressMode},
     init::InitArgs,
@@ -88,6 +90,8 @@ pub enum Verb {
     Restore(RestoreArgs),
     /// Write a file, or a folder as an archive, to standard output
     Dump(DumpArgs),
+    /// Copy snapshots of another repository into this one
+    Copy(CopyArgs),
     /// Prove that the repository holds what its snapshots say
     #[command(visible_alias = "check")]
     Verify(VerifyArgs),

@@ -8,13 +8,13 @@ use strongroom_core::{
 };
 
 use super::{
-    init,
+    init, lanes,
     requests::Requests,
     select::{self, short_id},
-    with_repository,
+    with_all,
 };
 use crate::{
-    access::{Context, Opened},
+    access::{Access, Context, Opened},
     args::{BackupArgs, FilterArgs, GlobalArgs, default_workers},
     env,
     error::{Doing, Result},
@@ -28,7 +28,11 @@ use crate::{
 pub fn run(args: BackupArgs, global: &GlobalArgs, console: Console) -> Result<Exit> {
     sources::check(&args)?;
     let purpose = if args.init { Purpose::Create } else { Purpose::Open };
-    with_repository(global, console, purpose, async |context| work(&args, global, context).await)
+    let accesses = Access::all(global, purpose)?;
+    with_all(accesses, console, async |contexts| match contexts {
+        [context] => work(&args, global, context).await,
+        _ => lanes::run(&args, global, contexts).await,
+    })
 }
 
 async fn work(args: &BackupArgs, global: &GlobalArgs, context: &Context) -> Result<Exit> {
@@ -57,7 +61,10 @@ async fn work(args: &BackupArgs, global: &GlobalArgs, context: &Context) -> Resu
 }
 
 /// Opens the repository, or makes it; people see the recovery key before anything else happens.
-async fn open(args: &BackupArgs, context: &Context) -> Result<(Opened, Option<RecoveryKey>)> {
+pub(super) async fn open(
+    args: &BackupArgs,
+    context: &Context,
+) -> Result<(Opened, Option<RecoveryKey>)> {
     if !args.init {
         return Ok((context.open().await?, None));
     }
@@ -74,7 +81,8 @@ async fn save(
     opened: &Opened,
     context: &Context,
 ) -> Result<(BackupReport, BackupOptions)> {
-    let source = sources::source(args, &context.access, context.runtime.clock.now())?;
+    let repositories = std::iter::once(&context.access);
+    let source = sources::source(args, repositories, context.runtime.clock.now())?;
     let options = options(args, global, opened, context).await?;
     let reporter = Reporter::start(context.console, context.interrupt.clone(), "archival");
     let report = backup::backup(&opened.repository, source, &options, reporter.clone()).await;
@@ -82,7 +90,7 @@ async fn save(
     Ok((report.doing(|| "cannot back up".to_owned())?, options))
 }
 
-async fn options(
+pub(super) async fn options(
     args: &BackupArgs,
     global: &GlobalArgs,
     opened: &Opened,
@@ -113,7 +121,7 @@ async fn options(
     })
 }
 
-fn lines(report: &BackupReport, options: &BackupOptions) -> Vec<String> {
+pub(super) fn lines(report: &BackupReport, options: &BackupOptions) -> Vec<String> {
     let row = |name: &str, changes: &Changes| {
         format!(
             "{name:<7} {:>9} new, {:>9} changed, {:>9} unmodified",
@@ -157,8 +165,11 @@ fn total(changes: &Changes) -> u64 {
 
 /// What a backup did, in the keys that scripts for restic know, and more.
 #[derive(Debug, Serialize)]
-struct Summary {
+pub(super) struct Summary {
     message_type: &'static str,
+    /// Where there are several.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) repository: Option<String>,
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     dry_run: bool,
     files_new: u64,
@@ -190,20 +201,20 @@ struct Summary {
 
 /// With `--init`, if there was no repository.
 #[derive(Debug, Serialize)]
-struct NewRepository {
+pub(super) struct NewRepository {
     repository_id: String,
     recovery_key: String,
 }
 
 impl NewRepository {
-    fn new(opened: &Opened, key: &RecoveryKey) -> Self {
+    pub(super) fn new(opened: &Opened, key: &RecoveryKey) -> Self {
         let repository_id = opened.repository.id().to_string();
         Self { repository_id, recovery_key: key.to_text().to_string() }
     }
 }
 
 impl Summary {
-    fn new(
+    pub(super) fn new(
         report: &BackupReport,
         options: &BackupOptions,
         requests: Requests,
@@ -211,6 +222,7 @@ impl Summary {
     ) -> Self {
         Self {
             message_type: "summary",
+            repository: None,
             dry_run: options.is_dry_run,
             files_new: report.files.new,
             files_changed: report.files.changed,

@@ -35,7 +35,7 @@ pub async fn run(args: &ForgetArgs, state_dir: Option<&Path>, context: &Context)
     let survey = context.interrupt.or(reading).await?;
     let list =
         SnapshotList { snapshots: survey.snapshots.clone(), damaged: survey.damaged.clone() };
-    let listed = select::listed(list, &args.filter, context.console);
+    let listed = select::filtered(list, &args.filter, context.console);
     let exit = if listed.damaged.is_empty() { Exit::Done } else { Exit::Damaged };
     if args.snapshots.is_empty() {
         by_policy(args, &opened.repository, &survey, &listed, context).await?;
@@ -148,7 +148,7 @@ async fn undo(args: &ForgetArgs, state_dir: Option<&Path>, context: &Context) ->
     let repository = &opened.repository;
     let listing = async { forget::forgotten(repository).await.doing(doing) };
     let list = context.interrupt.or(listing).await?;
-    let listed = select::listed(list, &args.filter, console);
+    let listed = select::filtered(list, &args.filter, console);
     let chosen = listed.choose_all(&args.snapshots)?;
     let dir = state_dir.map(ToOwned::to_owned).or_else(|| env::state_dir(&env::variable));
     let client = state::client_id(dir, &*context.runtime.randomness, console);

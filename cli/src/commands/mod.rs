@@ -3,6 +3,7 @@
 
 mod backup;
 mod completions;
+mod copy;
 mod diff;
 mod dump;
 mod find;
@@ -10,6 +11,7 @@ mod forget;
 mod forget_report;
 mod init;
 mod label;
+mod lanes;
 mod ls;
 mod requests;
 mod restore;
@@ -69,6 +71,7 @@ pub fn run(cli: Cli, console: Console) -> Result<Exit> {
                 label::hold(&chosen, false, c).await
             })
         }
+        Verb::Copy(args) => copy::run(&args, global, console),
         Verb::Target(verb) => target::run(verb, global, console),
         Verb::Completions { shell } => completions::run(shell, console),
         Verb::Version => version::run(console),
@@ -83,11 +86,31 @@ fn with_repository(
     work: impl AsyncFnOnce(&Context) -> Result<Exit>,
 ) -> Result<Exit> {
     let access = Access::new(global, purpose)?;
+    with_all(vec![access], console, async |contexts| match contexts {
+        [context] => work(context).await,
+        _ => Err(Failure::usage("no repository was named")),
+    })
+}
+
+/// Runs `work` with one context for each of `accesses` and watches for signals meanwhile.
+fn with_all(
+    accesses: Vec<Access>,
+    console: Console,
+    work: impl AsyncFnOnce(&[Context]) -> Result<Exit>,
+) -> Result<Exit> {
     // SAFETY: nothing has started a thread so far, so nobody else reads the environment.
     unsafe { env::forget_password() };
     block_on(async {
         let interrupt = Interrupt::watch(console)?;
-        work(&Context { console, interrupt, runtime: Runtime::system(), access }).await
+        let runtime = Runtime::system();
+        let contexts: Vec<Context> = accesses
+            .into_iter()
+            .map(|access| {
+                let (interrupt, runtime) = (interrupt.clone(), runtime.clone());
+                Context { console, interrupt, runtime, access }
+            })
+            .collect();
+        work(&contexts).await
     })
 }
 

@@ -28,11 +28,11 @@ pub async fn list(
     filter: &FilterArgs,
     console: Console,
 ) -> Result<Listed> {
-    Ok(listed(repository.snapshots().await?, filter, console))
+    Ok(filtered(repository.snapshots().await?, filter, console))
 }
 
-/// Applies the filter to a list; unreadable ones are named at once.
-pub fn listed(list: SnapshotList, filter: &FilterArgs, console: Console) -> Listed {
+/// As [`list`], of what was listed already.
+pub fn filtered(list: SnapshotList, filter: &FilterArgs, console: Console) -> Listed {
     for problem in &list.damaged {
         console.item_error("list", &problem.item, &problem.message);
     }

@@ -6,7 +6,7 @@ use serde::Serialize;
 use strongroom_core::{
     entry::display_name,
     forget,
-    repository::{Repository, Snapshot, SnapshotKind},
+    repository::{Original, Repository, Snapshot, SnapshotKind},
 };
 
 use super::select::{self, Listed, short_id};
@@ -47,7 +47,7 @@ async fn list(repository: &Repository, args: &SnapshotsArgs, console: Console) -
     if !args.forgotten {
         return select::list(repository, &args.filter, console).await;
     }
-    Ok(select::listed(forget::forgotten(repository).await?, &args.filter, console))
+    Ok(select::filtered(forget::forgotten(repository).await?, &args.filter, console))
 }
 
 /// The `count` newest of each host and set of paths, in the order given (oldest first).
@@ -113,12 +113,27 @@ pub struct SnapshotJson<'a> {
     paths: &'a [String],
     tags: &'a [String],
     held: bool,
-    /// The snapshot that this one is a copy of.
-    original: Option<String>,
     parent: Option<String>,
     #[serde(rename = "type")]
     kind: SnapshotKind,
+    /// Of a copy.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    original: Option<OriginalJson>,
     summary: SummaryJson,
+}
+
+/// The snapshot that a copy was made from, and where it was made.
+#[derive(Debug, Serialize)]
+pub struct OriginalJson {
+    repository_id: String,
+    snapshot_id: String,
+}
+
+impl From<Original> for OriginalJson {
+    fn from(original: Original) -> Self {
+        let repository_id = original.repository.to_string();
+        Self { repository_id, snapshot_id: original.snapshot.to_string() }
+    }
 }
 
 #[derive(Debug, Serialize)]
@@ -147,9 +162,9 @@ impl<'a> SnapshotJson<'a> {
             paths: &snapshot.paths,
             tags: &snapshot.tags,
             held: snapshot.is_held,
-            original: snapshot.original.map(|(_, id)| id.to_string()),
             parent: snapshot.parent.map(|parent| parent.to_string()),
             kind: snapshot.kind,
+            original: snapshot.original.map(OriginalJson::from),
             summary: SummaryJson {
                 backup_start: time::rfc3339(snapshot.started),
                 backup_end: time::rfc3339(snapshot.committed),

@@ -11,10 +11,16 @@
 //! and seal; only sealed packs leave them. The builder takes everything in table order. All
 //! channels are bounded, and a failure anywhere closes them all. Last of all comes one commit:
 //! until then nothing of the run is visible, and afterwards all of it.
+//!
+//! A run may fill several repositories: *lanes*. There is one scanner, and the workers read each
+//! file once; parent, chunker, packs, builder, uploader and commit are there once a lane. A lane
+//! that fails ends, and the others go on.
 
 mod arena;
 mod index;
 mod known;
+mod lane;
+mod once;
 mod packer;
 mod parent;
 mod pipeline;
@@ -30,13 +36,15 @@ mod writer;
 
 use std::{sync::Arc, time::Duration};
 
+use self::lane::Plan;
+
 use crate::{
     compress::Compression,
     error::{Error, ErrorKind, Result},
-    format::commit::ObjectHash,
+    format::commit::{Commit, ObjectHash},
     id::{ClientId, SessionId},
     monitor::{Monitor, Phase, Problem},
-    repository::{Repository, SnapshotKind},
+    repository::{Original, Repository, SnapshotKind},
     runtime::Timestamp,
     source::Source,
 };
@@ -74,6 +82,28 @@ pub struct BackupOptions {
     pub workers: usize,
     /// Compression instead of the repository's.
     pub compression: Option<Compression>,
+}
+
+/// What a copy says of the snapshot that it was made from, where a backup would speak of itself.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct CopyOf {
+    /// The first one of its kind.
+    pub(crate) original: Original,
+    /// Its kind.
+    pub(crate) kind: SnapshotKind,
+    /// When its source began to be read: what changed later, a next backup must read.
+    pub(crate) started: Timestamp,
+    /// How many items of its source could not be read.
+    pub(crate) unreadable: u64,
+}
+
+impl CopyOf {
+    fn describe(&self, commit: &mut Commit) {
+        commit.original = Some(self.original);
+        commit.kind = session::kind_number(self.kind);
+        commit.started = self.started;
+        commit.unreadable = self.unreadable;
+    }
 }
 
 /// What a backup did.
@@ -126,6 +156,15 @@ pub struct Changes {
     pub unmodified: u64,
 }
 
+/// One repository of a backup, and what its snapshot is to be like.
+#[derive(Debug, Clone)]
+pub struct Lane {
+    /// The repository.
+    pub repository: Repository,
+    /// Its snapshot.
+    pub options: BackupOptions,
+}
+
 /// Makes a snapshot of `source`.
 ///
 /// Items that cannot be read are listed in the report and in the monitor; the rest is saved.
@@ -139,25 +178,84 @@ pub async fn backup(
     options: &BackupOptions,
     monitor: Arc<dyn Monitor>,
 ) -> Result<BackupReport> {
-    if options.workers == 0 {
-        return Err(Error::new(ErrorKind::Invalid, "a backup needs at least one worker"));
+    let plan = Plan { repository: repository.clone(), options: options.clone(), copy_of: None };
+    only(run(vec![plan], source, monitor).await)
+}
+
+/// Makes a snapshot of `source` in each of several repositories; every file is read once.
+///
+/// A repository that fails is left out from then on, and does not keep the others from getting
+/// their snapshots. The results are in the order of the lanes; all lanes work with as many
+/// threads as the first one says.
+pub async fn backup_to_all(
+    lanes: &[Lane],
+    source: Arc<dyn Source>,
+    monitor: Arc<dyn Monitor>,
+) -> Vec<Result<BackupReport>> {
+    let plans = lanes.iter().map(|lane| Plan {
+        repository: lane.repository.clone(),
+        options: lane.options.clone(),
+        copy_of: None,
+    });
+    run(plans.collect(), source, monitor).await
+}
+
+/// As [`backup`], of a source that is a snapshot of another repository.
+pub(crate) async fn backup_copy(
+    repository: &Repository,
+    source: Arc<dyn Source>,
+    options: &BackupOptions,
+    copy_of: CopyOf,
+    monitor: Arc<dyn Monitor>,
+) -> Result<BackupReport> {
+    let (repository, options) = (repository.clone(), options.clone());
+    let plan = Plan { repository, options, copy_of: Some(copy_of) };
+    only(run(vec![plan], source, monitor).await)
+}
+
+fn only(mut results: Vec<Result<BackupReport>>) -> Result<BackupReport> {
+    results.pop().unwrap_or_else(|| Err(Error::internal("a backup without a result")))
+}
+
+/// Begins all lanes, runs those that began, and puts the results together.
+async fn run(
+    plans: Vec<Plan>,
+    source: Arc<dyn Source>,
+    monitor: Arc<dyn Monitor>,
+) -> Vec<Result<BackupReport>> {
+    let Some(first) = plans.first() else { return Vec::new() };
+    let workers = first.options.workers;
+    if workers == 0 {
+        let refuse = |_| Err(Error::new(ErrorKind::Invalid, "a backup needs at least one worker"));
+        return plans.iter().map(refuse).collect();
     }
-    let clock = repository.runtime().clock.clone();
+    let monitor: Arc<dyn Monitor> =
+        if plans.len() > 1 { Arc::new(once::Once::new(monitor)) } else { monitor };
+    let clock = first.repository.runtime().clock.clone();
     let began = clock.monotonic();
     monitor.phase(Phase::Opening);
-    let session = session::Session::begin(repository, &source.roots(), options).await?;
-    monitor.phase(Phase::BackingUp);
-    let outcome = tokio::select! {
-        outcome = pipeline::run(repository, source.clone(), options, &session, &monitor) => outcome?,
-        never = session.keep_alive() => match never {},
-    };
-    let mut report = outcome.report(&session);
-    if !options.is_dry_run {
-        monitor.phase(Phase::Committing);
-        let head = session.commit(repository, &source.roots(), options, &outcome).await?;
-        report.head = Some(head);
-        report.snapshot = Some(session.id());
+    let roots = source.roots();
+    let begun = plans.into_iter().map(|plan| lane::Lane::begin(plan, &roots, workers, &monitor));
+    let mut lanes = Vec::new();
+    let mut results = Vec::new();
+    for begun in futures::future::join_all(begun).await {
+        match begun {
+            Ok(lane) => {
+                lanes.push(lane);
+                results.push(None);
+            }
+            Err(error) => results.push(Some(Err(error))),
+        }
     }
-    report.duration = clock.monotonic().saturating_sub(began);
-    Ok(report)
+    if lanes.is_empty() {
+        return results.into_iter().flatten().collect();
+    }
+    monitor.phase(Phase::BackingUp);
+    let ran = pipeline::run(lanes, source, workers, &monitor, &*clock, began).await;
+    let mut ran = ran.into_iter();
+    let missing = || Err(Error::internal("a lane without a result"));
+    let result = |failed: Option<Result<BackupReport>>| {
+        failed.or_else(|| ran.next()).unwrap_or_else(missing)
+    };
+    results.into_iter().map(result).collect()
 }

@@ -1,36 +1,26 @@
-//! Starts the threads of a backup, connects them, and brings their results together.
+//! Starts the threads of a backup, connects them, and brings their results together: one walk and
+//! one reading for all lanes.
 
-use std::{
-    convert::Infallible,
-    sync::{Arc, atomic::Ordering},
-    time::Duration,
-};
+use std::{convert::Infallible, sync::Arc, time::Duration};
 
 use crossbeam_channel::{Receiver, bounded};
-use futures::StreamExt;
-use tokio::sync::mpsc;
+use futures::future::join_all;
+use tokio::sync::oneshot;
 
 use super::{
-    BackupOptions, BackupReport,
-    arena::ArenaPool,
-    known::Known,
+    BackupReport, CopyOf,
+    lane::{Lane, Parts},
     packer::{ChunkUse, Packer},
-    parent::ParentCursor,
-    reader::FileReader,
-    scan::{Item, Job, ScanCounts, Scanner},
-    session::Session,
-    shared::{Problems, Shared, stopped},
-    table::{BuiltTable, ParentNodes, TableBuilder},
-    upload::{Stored, Uploader},
-    writer::ChunkWriter,
+    reader::{FileReader, LaneWriter},
+    scan::{Item, Job, LaneScan, ScanCounts, Scanner},
+    shared::{Lanes, Problems, Shared, stopped},
+    table::{BuiltTable, TableBuilder},
+    upload::Stored,
 };
 use crate::{
-    chunker::Chunker,
-    compress::{Compression, Compressor},
-    error::{Error, ErrorKind, Result},
-    format::index::IndexedPack,
+    error::{Error, Result},
     monitor::Monitor,
-    repository::Repository,
+    runtime::Clock,
     source::Source,
     tasks::{self, Task, Thread},
 };
@@ -39,153 +29,67 @@ use crate::{
 const JOBS_MAX: usize = 256;
 /// Entries between the walk and the table.
 const ITEMS_MAX: usize = 2_048;
-/// Packs being filled or stored, beyond those that idle writers keep open.
-const PACKS_MOVING: usize = 1;
-/// Pages of the parent read ahead of the walk.
-const PARENT_PAGES_MAX: usize = 4;
 
-/// What the pipeline brought about.
+/// What the pipeline brought about in one lane.
 pub(super) struct Outcome {
     pub(super) table: BuiltTable,
     pub(super) stored: Stored,
     pub(super) problems: Problems,
-    counts: ScanCounts,
-    packs_adopted: u64,
-    shared: Arc<Shared>,
+    /// If the snapshot is a copy of another one.
+    pub(super) copy_of: Option<CopyOf>,
+    pub(super) counts: ScanCounts,
+    pub(super) packs_adopted: u64,
 }
 
-impl Outcome {
-    pub(super) fn report(&self, session: &Session) -> BackupReport {
-        let counters = &self.shared.counters;
-        let count = |counter: &std::sync::atomic::AtomicU64| counter.load(Ordering::Relaxed);
-        BackupReport {
-            snapshot: None,
-            head: None,
-            parent: session.parent().map(|parent| parent.id),
-            files: self.counts.files,
-            dirs: self.counts.dirs,
-            others: self.counts.others,
-            data_chunks: count(&counters.data_chunks),
-            table_chunks: count(&counters.table_chunks),
-            added_bytes: count(&counters.added_bytes),
-            stored_bytes: self.stored.bytes,
-            packs_written: self.stored.packs.len() as u64,
-            packs_adopted: self.packs_adopted,
-            total_bytes: self.table.root.counts.bytes,
-            read_bytes: count(&counters.read_bytes),
-            duration: std::time::Duration::ZERO,
-            problem_count: self.problems.count,
-            problems: self.problems.listed.clone(),
-        }
-    }
+/// What the threads leave of one lane.
+pub(super) struct LaneEnd {
+    pub(super) counts: ScanCounts,
+    pub(super) table: BuiltTable,
+    pub(super) packer: Arc<Packer>,
 }
 
-/// What every thread gets.
-struct Parts {
-    shared: Arc<Shared>,
-    known: Arc<Known>,
-    packer: Arc<Packer>,
-    repository: Repository,
-    compression: Compression,
-}
-
-impl Parts {
-    fn writer(&self, chunk_use: ChunkUse) -> Result<ChunkWriter> {
-        Ok(ChunkWriter::new(
-            self.packer.clone(),
-            self.known.clone(),
-            self.shared.clone(),
-            self.repository.keys().clone(),
-            Compressor::new(self.compression)?,
-            chunk_use,
-        ))
-    }
-}
-
-/// Runs the pipeline to its end.
+/// Runs the pipeline to its end, and commits every lane that came through; one result a lane.
 pub(super) async fn run(
-    repository: &Repository,
+    lanes: Vec<(Lane, Parts)>,
     source: Arc<dyn Source>,
-    options: &BackupOptions,
-    session: &Session,
+    workers: usize,
     monitor: &Arc<dyn Monitor>,
-) -> Result<Outcome> {
-    let shared = Arc::new(Shared::new(monitor.clone()));
-    let result = run_parts(repository, source, options, session, &shared).await;
-    if monitor.is_cancelled() && result.is_err() {
-        // whatever failed, failed because of that
-        return Err(Error::new(ErrorKind::Interrupted, "the backup was interrupted"));
-    }
-    match (result, shared.take_failure()) {
-        (Ok(outcome), None) => Ok(outcome),
-        (_, Some(failure)) => Err(failure),
-        (Err(error), None) => Err(error),
-    }
-}
-
-async fn run_parts(
-    repository: &Repository,
-    source: Arc<dyn Source>,
-    options: &BackupOptions,
-    session: &Session,
-    shared: &Arc<Shared>,
-) -> Result<Outcome> {
-    let settings = repository.settings();
-    let known = Arc::new(Known::new());
-    let (finished, packs) = mpsc::channel(1);
-    // every writer may keep one pack open while it has nothing to do; the others move on
-    let writers = options.workers + 1;
-    let pack_bytes = settings.pack_target_bytes;
-    let arenas = ArenaPool::new(writers + PACKS_MOVING, pack_bytes as usize);
-    let packer = Arc::new(Packer::new(
-        repository.keys().clone(),
-        repository.runtime().randomness.clone(),
-        session.id(),
-        u64::from(pack_bytes),
-        known.clone(),
-        arenas.clone(),
-        finished,
-    ));
-    let parts = Parts {
-        shared: shared.clone(),
-        known: known.clone(),
-        packer,
-        repository: repository.clone(),
-        compression: options.compression.unwrap_or(settings.compression),
-    };
-    let parent = Parent::open(repository, session, shared).await?;
-    let interrupted = source.clone();
-    let threads = Threads::start(parts, source, options.workers, parent)?;
-    let mut uploader = Uploader::new(repository.clone(), session.id(), options.is_dry_run);
-    // both end when the threads do: they drop the packer and stop asking for the index
-    let uploads = async {
-        let result = uploader.run(packs).await;
-        if let Err(error) = result {
-            shared.fail(error);
-            known.index_loaded(false);
+    clock: &dyn Clock,
+    began: Duration,
+) -> Vec<Result<BackupReport>> {
+    let (lanes, parts): (Vec<Lane>, Vec<Parts>) = lanes.into_iter().unzip();
+    let shared = lanes.iter().map(|lane| lane.shared.clone()).collect();
+    let shared = Arc::new(Lanes::new(shared, monitor.clone()));
+    let roots = source.roots();
+    let (ends, waiting): (Vec<_>, Vec<_>) = lanes.iter().map(|_| oneshot::channel()).unzip();
+    let threads = Threads::start(parts, source.clone(), workers, shared.clone());
+    let joined = async {
+        match threads {
+            Ok(threads) => {
+                let joined = tasks::spawn_blocking("backup threads", move || {
+                    for (end, result) in ends.into_iter().zip(threads.join()) {
+                        // a lane waits for its end whatever happens
+                        let _ = end.send(result);
+                    }
+                    Ok(())
+                });
+                if let Err(error) = joined.await {
+                    shared.fail(error);
+                }
+            }
+            Err(error) => {
+                shared.fail(error);
+                drop(ends);
+            }
         }
-        arenas.stop();
     };
-    let index = async { load_index(session, &known, shared).await };
-    let joined = tasks::spawn_blocking("backup threads", move || threads.join());
-    let threads = async {
-        let joined = joined.await;
-        known.index_not_wanted();
-        joined
-    };
-    let work = async { futures::join!(threads, uploads, index) };
-    let (joined, (), adopted) = tokio::select! {
-        done = work => done,
-        never = interrupt_when_cancelled(repository, shared, &*interrupted) => match never {},
-    };
-    let (counts, table) = joined?;
-    shared.check()?;
-    let adopted: Vec<IndexedPack> =
-        adopted.into_iter().filter(|row| table.packs.contains(row.pack.id)).collect();
-    let packs_adopted = adopted.len() as u64;
-    let stored = uploader.finish(adopted).await?;
-    let problems = shared.problems();
-    Ok(Outcome { table, stored, problems, counts, packs_adopted, shared: shared.clone() })
+    let lanes = lanes.into_iter().zip(waiting);
+    let lanes = lanes.map(|(lane, end)| lane.see_through(&roots, end, &**monitor, began));
+    let work = async { futures::join!(joined, join_all(lanes)) };
+    tokio::select! {
+        ((), results) = work => results,
+        never = interrupt_when_cancelled(clock, &shared, &*source) => match never {},
+    }
 }
 
 /// How often a run that waits for its source looks whether it is to stop.
@@ -193,11 +97,10 @@ const CANCEL_POLL: Duration = Duration::from_millis(100);
 
 /// Wakes up reads that wait for data once the run is to stop. Never returns.
 async fn interrupt_when_cancelled(
-    repository: &Repository,
-    shared: &Shared,
+    clock: &dyn Clock,
+    shared: &Lanes,
     source: &dyn Source,
 ) -> Infallible {
-    let clock = &repository.runtime().clock;
     while shared.check().is_ok() {
         clock.sleep(CANCEL_POLL).await;
         // a simulated clock may not wait at all: then the others get their turn here
@@ -207,165 +110,144 @@ async fn interrupt_when_cancelled(
     futures::future::pending().await
 }
 
-/// Loads the index once somebody wants it; the packs of interrupted runs are returned.
-async fn load_index(session: &Session, known: &Known, shared: &Shared) -> Vec<IndexedPack> {
-    if !known.index_wanted().await {
-        return Vec::new();
-    }
-    match session.index().load(known).await {
-        Ok(adopted) => {
-            known.index_loaded(true);
-            adopted
-        }
-        Err(error) => {
-            shared.fail(error);
-            known.index_loaded(false);
-            Vec::new()
-        }
-    }
-}
-
-/// The parent, opened for the walk.
-struct Parent {
-    cursor: ParentCursor,
-    nodes: ParentNodes,
-    /// Feeds the cursor; ends with it.
-    _feeder: Option<Task<()>>,
-}
-
-impl Parent {
-    /// A parent that cannot be read is no reason to fail: everything is read instead.
-    async fn open(
-        repository: &Repository,
-        session: &Session,
-        shared: &Arc<Shared>,
-    ) -> Result<Self> {
-        let none =
-            || Self { cursor: ParentCursor::none(), nodes: ParentNodes::new(), _feeder: None };
-        let Some(snapshot) = session.parent() else { return Ok(none()) };
-        let table = repository.table_as_written(&snapshot.root);
-        let view = session.view();
-        let nodes = match table.nodes().await {
-            Ok(nodes) => nodes
-                .into_iter()
-                .filter(|(chunk, node)| {
-                    let mut packs = node.packs();
-                    packs.insert(chunk.pack.id);
-                    view.may_refer_to(&packs)
-                })
-                .map(|(chunk, _)| (chunk.id, chunk))
-                .collect(),
-            Err(error) if error.kind() == ErrorKind::Damaged => {
-                tracing::warn!(%error, "the parent's table is damaged; everything is read");
-                shared.note("parent", &error);
-                return Ok(none());
-            }
-            Err(error) => return Err(error),
-        };
-        let (sender, pages) = mpsc::channel(PARENT_PAGES_MAX);
-        let mut stream = table.pages();
-        let feeder = tasks::spawn("parent pages", async move {
-            while let Some(page) = stream.next().await {
-                if sender.send(page).await.is_err() {
-                    break;
-                }
-            }
-            Ok(())
-        });
-        let cursor = ParentCursor::new(pages, snapshot.started, view.clone());
-        Ok(Self { cursor, nodes, _feeder: Some(feeder) })
-    }
-}
-
 struct Threads {
-    shared: Arc<Shared>,
-    scanner: Thread<ScanCounts>,
-    builder: Thread<BuiltTable>,
+    shared: Arc<Lanes>,
+    scanner: Thread<Vec<ScanCounts>>,
     workers: Vec<Thread<()>>,
+    lanes: Vec<LaneThreads>,
+}
+
+/// The threads and things of one lane.
+struct LaneThreads {
+    shared: Arc<Shared>,
+    builder: Thread<BuiltTable>,
     packer: Arc<Packer>,
     _feeder: Option<Task<()>>,
 }
 
 impl Threads {
     fn start(
-        parts: Parts,
+        lanes: Vec<Parts>,
         source: Arc<dyn Source>,
         workers: usize,
-        parent: Parent,
+        shared: Arc<Lanes>,
     ) -> Result<Self> {
         let (jobs, queue) = bounded(JOBS_MAX);
-        let (items, rows) = bounded(ITEMS_MAX);
-        let settings = parts.repository.settings();
-        let keys = parts.repository.keys().current();
-        let chunker = Arc::new(Chunker::new(keys.chunker_key(), settings.chunking));
         let workers = (0..workers)
             .map(|_| {
-                let writer = parts.writer(ChunkUse::Data)?;
-                let reader = FileReader::new(
-                    chunker.clone(),
-                    parts.shared.clone(),
-                    writer,
-                    source.is_all_or_nothing(),
-                );
-                start_worker(parts.shared.clone(), reader, queue.clone())
+                let writers = lanes.iter().map(writer).collect::<Result<Vec<_>>>()?;
+                let reader = FileReader::new(shared.clone(), writers, source.is_all_or_nothing());
+                start_worker(shared.clone(), reader, queue.clone())
             })
             .collect::<Result<Vec<_>>>()?;
         drop(queue);
-        let scanner = Scanner::new(parent.cursor, parts.shared.clone(), jobs, items);
-        let scanner = start_scanner(parts.shared.clone(), scanner, source)?;
-        let key = *keys.chunker_key();
-        let table = parts.writer(ChunkUse::Table)?;
-        let builder = TableBuilder::new(parts.shared.clone(), table, parent.nodes, key);
-        let builder = start_builder(parts.shared.clone(), builder, rows)?;
-        let (shared, packer, _feeder) = (parts.shared, parts.packer, parent._feeder);
-        Ok(Self { shared, scanner, builder, workers, packer, _feeder })
+        let mut scans = Vec::new();
+        let mut started = Vec::new();
+        for parts in lanes {
+            let (items, rows) = bounded(ITEMS_MAX);
+            let table = parts.writer(ChunkUse::Table)?;
+            let Parts { shared, packer, parent, chunker_key, .. } = parts;
+            scans.push(LaneScan::new(parent.cursor, shared.clone(), items));
+            let builder = TableBuilder::new(shared.clone(), table, parent.nodes, chunker_key);
+            let builder = start_builder(shared.clone(), builder, rows)?;
+            started.push(LaneThreads { shared, builder, packer, _feeder: parent.feeder });
+        }
+        let scanner = Scanner::new(scans, shared.clone(), jobs);
+        let scanner = start_scanner(shared.clone(), scanner, source)?;
+        Ok(Self { shared, scanner, workers, lanes: started })
     }
 
-    /// Waits for all threads, then closes the last pack. The packer goes with this: nothing
-    /// more will be stored.
-    fn join(self) -> Result<(ScanCounts, BuiltTable)> {
+    /// Waits for all threads.
+    fn join(self) -> Vec<Result<LaneEnd>> {
         let counts = self.scanner.join();
-        let workers: Vec<Result<()>> = self.workers.into_iter().map(Thread::join).collect();
-        let table = self.builder.join();
-        workers.into_iter().collect::<Result<()>>()?;
-        let results = (counts?, table?);
-        self.shared.check()?;
-        self.packer.close_all()?;
-        Ok(results)
+        let workers = self.workers.into_iter().map(Thread::join).collect::<Vec<Result<()>>>();
+        for error in workers.into_iter().filter_map(Result::err) {
+            self.shared.fail(error);
+        }
+        let counts = counts.unwrap_or_else(|error| {
+            self.shared.fail(error);
+            Vec::new()
+        });
+        let mut counts = counts.into_iter();
+        let ends = self.lanes.into_iter().map(|lane| lane.join(counts.next().unwrap_or_default()));
+        ends.collect()
     }
 }
 
-/// Runs `work`; a failure stops all the others.
-fn guarded<T>(shared: &Shared, work: impl FnOnce() -> Result<T>) -> Result<T> {
-    work().map_err(|error| {
-        shared.fail(error);
-        stopped()
+impl LaneThreads {
+    fn join(self, counts: ScanCounts) -> Result<LaneEnd> {
+        let table = self.builder.join();
+        self.shared.check()?;
+        Ok(LaneEnd { counts, table: table?, packer: self.packer })
+    }
+}
+
+fn writer(parts: &Parts) -> Result<LaneWriter> {
+    Ok(LaneWriter {
+        shared: parts.shared.clone(),
+        chunker: parts.chunker.clone(),
+        writer: parts.writer(ChunkUse::Data)?,
     })
 }
 
 fn start_worker(
-    shared: Arc<Shared>,
+    shared: Arc<Lanes>,
     mut reader: FileReader,
     queue: Receiver<Job>,
 ) -> Result<Thread<()>> {
     tasks::spawn_thread("worker", move || {
-        guarded(&shared, || {
+        let work = || {
             while let Ok(job) = queue.recv() {
                 shared.check()?;
-                let read = reader.read(&*job.folder, &job.found)?;
-                job.reply.send(read).map_err(|_| stopped())?;
+                answer(&mut reader, job)?;
             }
-            reader.flush()
-        })
+            reader.flush();
+            Ok(())
+        };
+        guarded(work, |error| shared.fail(error))
     })
 }
 
+/// Reads a file and hands it to the tables that wait for it. A lane that fails meanwhile gets no
+/// answer: its reply is dropped.
+fn answer(reader: &mut FileReader, job: Job) -> Result<()> {
+    let Job { folder, found, mut replies } = job;
+    let wanted: Vec<usize> = replies.iter().map(|(lane, _)| *lane).collect();
+    match reader.read(&*folder, &found, wanted.iter().copied())? {
+        Ok(read) => {
+            for (lane, file) in read {
+                let at = replies.iter().position(|(number, _)| *number == lane);
+                if let Some(at) = at {
+                    // nobody listens in a lane that has failed
+                    let _ = replies.swap_remove(at).1.send(Ok(file));
+                }
+            }
+        }
+        Err(error) => {
+            for (_, reply) in replies {
+                let _ = reply.send(Err(again(&error)));
+            }
+        }
+    }
+    Ok(())
+}
+
+/// The same error for another lane.
+fn again(error: &std::io::Error) -> std::io::Error {
+    match error.raw_os_error() {
+        Some(code) => std::io::Error::from_raw_os_error(code),
+        None => std::io::Error::new(error.kind(), error.to_string()),
+    }
+}
+
 fn start_scanner(
-    shared: Arc<Shared>,
+    shared: Arc<Lanes>,
     scanner: Scanner,
     source: Arc<dyn Source>,
-) -> Result<Thread<ScanCounts>> {
-    tasks::spawn_thread("scanner", move || guarded(&shared, || scanner.run(&*source)))
+) -> Result<Thread<Vec<ScanCounts>>> {
+    tasks::spawn_thread("scanner", move || {
+        guarded(|| scanner.run(&*source), |error| shared.fail(error))
+    })
 }
 
 fn start_builder(
@@ -373,5 +255,15 @@ fn start_builder(
     builder: TableBuilder,
     items: Receiver<Item>,
 ) -> Result<Thread<BuiltTable>> {
-    tasks::spawn_thread("table builder", move || guarded(&shared, || builder.run(&items)))
+    tasks::spawn_thread("table builder", move || {
+        guarded(|| builder.run(&items), |error| shared.fail(error))
+    })
+}
+
+/// Runs `work`; `fail` tells the others of its failure, so that they stop.
+fn guarded<T>(work: impl FnOnce() -> Result<T>, fail: impl FnOnce(Error)) -> Result<T> {
+    work().map_err(|error| {
+        fail(error);
+        stopped()
+    })
 }

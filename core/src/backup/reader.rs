@@ -1,9 +1,10 @@
-//! Reading one file: its content to chunks, while it stays the same file.
+//! Reading one file: its content to chunks, while it stays the same file. Every byte is read once,
+//! and given to each lane that needs the file: their chunkers cut it in different places.
 
 use std::{io, sync::Arc};
 
 use super::{
-    shared::Shared,
+    shared::{Lanes, Shared},
     writer::{ChunkWriter, GROUP_BYTES_MAX},
 };
 use crate::{
@@ -11,7 +12,6 @@ use crate::{
     entry::{Content, Details, Piece, Stat},
     error::{Error, ErrorKind, Result},
     format::page::PieceList,
-    monitor::Progress,
     packset::PackSet,
     source::{Folder, Found, SourceFile},
 };
@@ -28,18 +28,51 @@ pub(super) struct FileRead {
     /// Its stat when it was opened for the read that counts.
     pub(super) stat: Stat,
     pub(super) content: Content,
-    /// True if it changed while it was read, twice.
-    pub(super) is_torn: bool,
+    pub(super) torn: Torn,
+}
+
+/// Whether a file's content is of one moment.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Torn {
+    /// It is.
+    No,
+    /// It changed while it was read.
+    Now,
+    /// The source says that it is not.
+    Before,
+}
+
+/// The error of a run whose source failed as a whole. A source that reads a repository speaks of
+/// it in the engine's own errors.
+pub(super) fn source_failed(error: io::Error) -> Error {
+    error
+        .downcast::<Error>()
+        .unwrap_or_else(|error| Error::new(ErrorKind::Io, "cannot read the source").because(error))
+}
+
+/// Where one worker puts what it reads for one lane.
+pub(super) struct LaneWriter {
+    pub(super) shared: Arc<Shared>,
+    pub(super) chunker: Arc<Chunker>,
+    pub(super) writer: ChunkWriter,
 }
 
 /// Reads files for one worker.
 pub(super) struct FileReader {
-    chunker: Arc<Chunker>,
-    shared: Arc<Shared>,
-    writer: ChunkWriter,
+    shared: Arc<Lanes>,
+    lanes: Vec<LaneWriter>,
     buffer: Vec<u8>,
     /// A file that cannot be read fails the run.
     is_all_or_nothing: bool,
+}
+
+/// What becomes of one file in one lane.
+struct Part {
+    lane: usize,
+    pieces: Pieces,
+    /// How much of the buffer it has cut.
+    start: usize,
+    content: Content,
 }
 
 /// Why a file could not be stored: its own fault, or the whole run's.
@@ -63,64 +96,84 @@ impl From<io::Error> for Failed {
 type Attempt<T> = std::result::Result<T, Failed>;
 
 impl FileReader {
-    pub(super) fn new(
-        chunker: Arc<Chunker>,
-        shared: Arc<Shared>,
-        writer: ChunkWriter,
-        is_all_or_nothing: bool,
-    ) -> Self {
-        Self { chunker, shared, writer, buffer: Vec::new(), is_all_or_nothing }
+    pub(super) fn new(shared: Arc<Lanes>, lanes: Vec<LaneWriter>, is_all_or_nothing: bool) -> Self {
+        Self { shared, lanes, buffer: Vec::new(), is_all_or_nothing }
     }
 
-    /// Reads and stores `found`. The inner error is the file's own: it cannot be read.
+    /// Reads `found` and stores it in the `wanted` lanes; those that failed are not among the
+    /// results. The inner error is the file's own: it cannot be read.
     pub(super) fn read(
         &mut self,
         folder: &dyn Folder,
         found: &Found,
-    ) -> Result<io::Result<FileRead>> {
-        match self.try_read(folder, found) {
+        wanted: impl Iterator<Item = usize> + Clone,
+    ) -> Result<io::Result<Vec<(usize, FileRead)>>> {
+        match self.try_read(folder, found, wanted) {
             Ok(read) => Ok(Ok(read)),
-            Err(Failed::Item(error)) if self.is_all_or_nothing => {
-                Err(Error::new(ErrorKind::Io, "cannot read the source").because(error))
-            }
+            Err(Failed::Item(error)) if self.is_all_or_nothing => Err(source_failed(error)),
             Err(Failed::Item(error)) => Ok(Err(error)),
             Err(Failed::Run(error)) => Err(error),
         }
     }
 
     /// Seals what has been gathered.
-    pub(super) fn flush(&mut self) -> Result<()> {
-        self.writer.flush()
-    }
-
-    fn try_read(&mut self, folder: &dyn Folder, found: &Found) -> Attempt<FileRead> {
-        let details = folder.details(found)?;
-        let (mut stat, mut content, mut is_torn) = self.read_once(folder, found)?;
-        if is_torn {
-            // once more: most writers are done by now
-            (stat, content, is_torn) = self.read_once(folder, found)?;
+    pub(super) fn flush(&mut self) {
+        for lane in self.lanes.iter_mut().filter(|lane| !lane.shared.is_over()) {
+            if let Err(error) = lane.writer.flush() {
+                lane.shared.fail(error);
+            }
         }
-        Ok(FileRead { details, stat, content, is_torn })
     }
 
-    /// One pass; the flag tells whether the file changed meanwhile.
-    fn read_once(&mut self, folder: &dyn Folder, found: &Found) -> Attempt<(Stat, Content, bool)> {
+    fn try_read(
+        &mut self,
+        folder: &dyn Folder,
+        found: &Found,
+        wanted: impl Iterator<Item = usize> + Clone,
+    ) -> Attempt<Vec<(usize, FileRead)>> {
+        let details = folder.details(found)?;
+        let (mut stat, mut parts, mut torn) = self.read_once(folder, found, wanted.clone())?;
+        if torn == Torn::Now {
+            // once more: most writers are done by now
+            (stat, parts, torn) = self.read_once(folder, found, wanted)?;
+        }
+        let mut read = Vec::with_capacity(parts.len());
+        let last = parts.pop();
+        for part in parts {
+            let (details, content) = (details.clone(), part.content);
+            read.push((part.lane, FileRead { details, stat, content, torn }));
+        }
+        if let Some(Part { lane, content, .. }) = last {
+            read.push((lane, FileRead { details, stat, content, torn }));
+        }
+        Ok(read)
+    }
+
+    /// One pass; tells, too, whether the file changed meanwhile.
+    fn read_once(
+        &mut self,
+        folder: &dyn Folder,
+        found: &Found,
+        wanted: impl Iterator<Item = usize>,
+    ) -> Attempt<(Stat, Vec<Part>, Torn)> {
         let mut file = folder.open(found)?;
         let before = file.stat()?;
-        let mut pieces = Pieces::default();
-        match before {
+        let mut parts: Vec<Part> = wanted.map(Part::new).collect();
+        let length = match before {
             Some(stat) if stat.size > 0 && stat.allocated_bytes < stat.size => {
-                self.read_extents(&mut *file, stat.size, &mut pieces)?;
+                self.read_extents(&mut *file, stat.size, &mut parts)?
             }
             Some(stat) => {
-                let mut limited = Limited { file: &mut *file, left: stat.size };
-                self.read_stream(&mut limited, Some(stat.size), &mut pieces)?;
+                let mut limited = Limited::new(&mut *file, stat.size);
+                self.read_stream(&mut limited, Some(stat.size), &mut parts)?;
+                limited.count
             }
             None => {
-                let mut all = Limited { file: &mut *file, left: u64::MAX };
-                self.read_stream(&mut all, None, &mut pieces)?;
+                let mut all = Limited::new(&mut *file, u64::MAX);
+                self.read_stream(&mut all, None, &mut parts)?;
+                all.count
             }
-        }
+        };
         // a stream that ended in an error must not become a snapshot
         file.finish().map_err(|error| {
             Error::new(ErrorKind::Io, "the source ended with an error").because(error)
@@ -129,39 +182,73 @@ impl FileReader {
         let is_torn = before.is_some_and(|before| {
             after.is_none_or(|after| {
                 (before.size, before.mtime, before.ctime) != (after.size, after.mtime, after.ctime)
-            }) || pieces.length != before.size
+            }) || length != before.size
         });
+        let torn = match is_torn {
+            _ if file.is_torn() => Torn::Before,
+            true => Torn::Now,
+            false => Torn::No,
+        };
         let mut stat = before.unwrap_or(found.stat);
-        stat.size = pieces.length;
-        Ok((stat, pieces.finish(&mut self.writer)?, is_torn))
+        stat.size = length;
+        self.each_part(&mut parts, |lane, part| {
+            part.content = std::mem::take(&mut part.pieces).finish(&mut lane.writer)?;
+            Ok(())
+        });
+        Ok((stat, parts, torn))
     }
 
-    /// Reads only where there is data; holes cost nothing.
+    /// Works for the lanes that still go on. One that fails loses its part, and ends; the others
+    /// do not notice.
+    fn each_part(
+        &mut self,
+        parts: &mut Vec<Part>,
+        mut work: impl FnMut(&mut LaneWriter, &mut Part) -> Result<()>,
+    ) {
+        parts.retain_mut(|part| {
+            let Some(lane) = self.lanes.get_mut(part.lane) else { return false };
+            if lane.shared.is_over() {
+                return false;
+            }
+            match work(lane, part) {
+                Ok(()) => true,
+                Err(error) => {
+                    lane.shared.fail(error);
+                    false
+                }
+            }
+        });
+    }
+
+    /// Reads only where there is data; holes cost nothing. Returns the length.
     fn read_extents(
         &mut self,
         file: &mut dyn SourceFile,
         size: u64,
-        pieces: &mut Pieces,
-    ) -> Attempt<()> {
+        parts: &mut Vec<Part>,
+    ) -> Attempt<u64> {
+        let hole = |parts: &mut Vec<Part>, length| {
+            parts.iter_mut().for_each(|part| part.pieces.hole(length));
+        };
         let mut offset = 0;
         while offset < size {
             let Some(extent) = file.next_extent(offset)? else { break };
             let (start, end) = (extent.start.clamp(offset, size), extent.end.min(size));
-            pieces.hole(start - offset);
+            hole(parts, start - offset);
+            offset = start;
             if end <= start {
                 break;
             }
-            let mut limited = Limited { file, left: end - start };
-            self.read_stream(&mut limited, None, pieces)?;
-            let missing = limited.left;
-            offset = end;
-            if missing > 0 {
+            let mut limited = Limited::new(file, end - start);
+            self.read_stream(&mut limited, None, parts)?;
+            offset += limited.count;
+            if limited.left > 0 {
                 // it shrank while we read it: the end of this pass
-                return Ok(());
+                return Ok(offset);
             }
         }
-        pieces.hole(size.saturating_sub(offset));
-        Ok(())
+        hole(parts, size.saturating_sub(offset));
+        Ok(size)
     }
 
     /// Reads a stretch to its end, cutting it into chunks.
@@ -169,28 +256,70 @@ impl FileReader {
         &mut self,
         input: &mut Limited<'_>,
         expected: Option<u64>,
-        pieces: &mut Pieces,
+        parts: &mut Vec<Part>,
     ) -> Attempt<()> {
-        let small = self.chunker.params().min_bytes().min(GROUP_BYTES_MAX);
-        if expected.is_some_and(|size| size <= small as u64) {
-            return self.read_small(input, pieces);
-        }
+        let lanes = parts.iter().filter_map(|part| self.lanes.get(part.lane));
+        let bounds = lanes.map(|lane| {
+            let params = lane.chunker.params();
+            (params.min_bytes().min(GROUP_BYTES_MAX), params.max_bytes())
+        });
+        let Some((small, longest)) = bounds.reduce(|a, b| (a.0.min(b.0), a.1.max(b.1))) else {
+            return Ok(());
+        };
         let mut buffer = std::mem::take(&mut self.buffer);
-        let result = self.read_chunks(input, &mut buffer, pieces);
+        let result = match (expected, &mut parts[..]) {
+            (Some(size), [part]) if size <= small as u64 => self.read_in_place(input, part),
+            (Some(size), _) if size <= small as u64 => self.read_small(input, &mut buffer, parts),
+            _ => self.read_chunks(input, &mut buffer, 2 * longest, parts),
+        };
         self.buffer = buffer;
         result
     }
 
-    fn read_small(&mut self, input: &mut Limited<'_>, pieces: &mut Pieces) -> Attempt<()> {
+    /// A file of one chunk that one lane needs: straight to where it is stored.
+    fn read_in_place(&mut self, input: &mut Limited<'_>, part: &mut Part) -> Attempt<()> {
         let length = input.left as usize;
+        let Some(lane) = self.lanes.get_mut(part.lane) else { return Ok(()) };
+        if length == 0 || lane.shared.is_over() {
+            return Ok(());
+        }
+        let added = match lane.writer.add_in_place(length, |room| input.fill(room)) {
+            Ok(read) => read?,
+            Err(error) => {
+                lane.shared.fail(error);
+                return Ok(());
+            }
+        };
+        if let Some(chunk) = added {
+            lane.count_read(u64::from(chunk.len_bytes));
+            self.shared.advance_bytes(u64::from(chunk.len_bytes));
+            if let Err(error) = part.pieces.chunk(Piece::Chunk(chunk), &mut lane.writer) {
+                lane.shared.fail(error);
+            }
+        }
+        Ok(())
+    }
+
+    /// A file of one chunk in every lane.
+    fn read_small(
+        &mut self,
+        input: &mut Limited<'_>,
+        buffer: &mut Vec<u8>,
+        parts: &mut Vec<Part>,
+    ) -> Attempt<()> {
+        let length = input.left as usize;
+        if buffer.len() < length {
+            buffer.resize(length, 0);
+        }
+        let length = input.fill(&mut buffer[..length])?;
         if length == 0 {
             return Ok(());
         }
-        let chunk = self.writer.add_in_place(length, |room| input.fill(room))??;
-        if let Some(chunk) = chunk {
-            self.count_read(u64::from(chunk.len_bytes));
-            pieces.chunk(Piece::Chunk(chunk), &mut self.writer)?;
-        }
+        self.shared.advance_bytes(length as u64);
+        self.each_part(parts, |lane, part| {
+            lane.count_read(length as u64);
+            part.add(lane, &buffer[..length])
+        });
         Ok(())
     }
 
@@ -198,38 +327,68 @@ impl FileReader {
         &mut self,
         input: &mut Limited<'_>,
         buffer: &mut Vec<u8>,
-        pieces: &mut Pieces,
+        window: usize,
+        parts: &mut Vec<Part>,
     ) -> Attempt<()> {
-        buffer.resize(2 * self.chunker.params().max_bytes(), 0);
-        let (mut start, mut end, mut is_end) = (0, 0, false);
+        if buffer.len() < window {
+            buffer.resize(window, 0);
+        }
+        let buffer = &mut buffer[..window];
+        parts.iter_mut().for_each(|part| part.start = 0);
+        let (mut end, mut is_end) = (0, false);
         loop {
+            let before = end;
             while !is_end && end < buffer.len() {
                 let count = input.read(&mut buffer[end..])?;
                 is_end = count == 0;
                 end += count;
-                self.count_read(count as u64);
+                self.shared.advance_bytes(count as u64);
             }
             self.shared.check()?;
-            while let Some(length) = self.chunker.cut(&buffer[start..end], is_end) {
-                if length == 0 {
-                    break;
-                }
-                let chunk = self.writer.add(&buffer[start..start + length])?;
-                pieces.chunk(Piece::Chunk(chunk), &mut self.writer)?;
-                start += length;
-            }
-            if is_end && start == end {
+            let filled = &buffer[..end];
+            self.each_part(parts, |lane, part| {
+                lane.count_read((end - before) as u64);
+                part.cut(lane, filled, is_end)
+            });
+            // without a lane that wants more, this pass is over
+            let Some(kept) = parts.iter().map(|part| part.start).min() else { return Ok(()) };
+            if is_end && kept == end {
                 return Ok(());
             }
-            buffer.copy_within(start..end, 0);
-            (start, end) = (0, end - start);
+            buffer.copy_within(kept..end, 0);
+            end -= kept;
+            parts.iter_mut().for_each(|part| part.start -= kept);
         }
     }
+}
 
+impl LaneWriter {
     fn count_read(&self, bytes: u64) {
         let counter = &self.shared.counters.read_bytes;
         counter.fetch_add(bytes, std::sync::atomic::Ordering::Relaxed);
-        self.shared.advance(Progress { bytes_done: bytes, ..Progress::default() });
+    }
+}
+
+impl Part {
+    fn new(lane: usize) -> Self {
+        Self { lane, pieces: Pieces::default(), start: 0, content: Content::default() }
+    }
+
+    fn add(&mut self, lane: &mut LaneWriter, data: &[u8]) -> Result<()> {
+        let chunk = lane.writer.add(data)?;
+        self.pieces.chunk(Piece::Chunk(chunk), &mut lane.writer)
+    }
+
+    /// Cuts what can be cut of `filled`, from where it stands.
+    fn cut(&mut self, lane: &mut LaneWriter, filled: &[u8], is_end: bool) -> Result<()> {
+        while let Some(length) = lane.chunker.cut(&filled[self.start..], is_end) {
+            if length == 0 {
+                break;
+            }
+            self.add(lane, &filled[self.start..self.start + length])?;
+            self.start += length;
+        }
+        Ok(())
     }
 }
 
@@ -237,12 +396,17 @@ impl FileReader {
 struct Limited<'a> {
     file: &'a mut dyn SourceFile,
     left: u64,
+    count: u64,
 }
 
 /// One read asks for at most this much: small enough to stay in the cache until it is chunked.
 const READ_BYTES: usize = 1 << 20;
 
-impl Limited<'_> {
+impl<'a> Limited<'a> {
+    fn new(file: &'a mut dyn SourceFile, length: u64) -> Self {
+        Self { file, left: length, count: 0 }
+    }
+
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         let room = buffer.len().min(READ_BYTES);
         let room = usize::try_from(self.left).map_or(room, |left| left.min(room));
@@ -251,6 +415,7 @@ impl Limited<'_> {
         }
         let count = self.file.read(&mut buffer[..room])?;
         self.left -= count as u64;
+        self.count += count as u64;
         Ok(count)
     }
 
@@ -270,7 +435,6 @@ impl Limited<'_> {
 /// The pieces of a file as they come; long lists go to chunks of their own.
 #[derive(Default)]
 struct Pieces {
-    length: u64,
     tail: Vec<Piece>,
     lists: Vec<crate::entry::ChunkRef>,
     packs: PackSet,
@@ -279,13 +443,11 @@ struct Pieces {
 impl Pieces {
     fn hole(&mut self, length: u64) {
         if length > 0 {
-            self.length += length;
             self.tail.push(Piece::Hole(length));
         }
     }
 
     fn chunk(&mut self, piece: Piece, writer: &mut ChunkWriter) -> Result<()> {
-        self.length += piece.len_bytes();
         self.tail.push(piece);
         if self.tail.len() >= PIECES_LISTED { self.spill(writer) } else { Ok(()) }
     }

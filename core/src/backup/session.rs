@@ -135,13 +135,17 @@ impl Session {
             user: options.user.clone(),
             paths: roots.to_vec(),
             tags: options.tags.clone(),
-            kind: self.kind_number(options.kind),
+            // a run without a parent reads everything: it is a full one, whatever was asked for
+            kind: kind_number(self.parent.as_ref().map_or(SnapshotKind::Full, |_| options.kind)),
             parent: self.parent.as_ref().map(|parent| parent.id),
             unreadable: outcome.problems.count,
             added_bytes: outcome.stored.bytes,
             forwarding: None,
             original: None,
         };
+        if let Some(copy_of) = &outcome.copy_of {
+            copy_of.describe(&mut commit);
+        }
         let packs = &outcome.table.packs;
         let hash = repository.create_commit(&mut commit, packs).await?;
         self.tidy(repository, packs).await;
@@ -165,14 +169,13 @@ impl Session {
         };
         repository.cache().keep(|key| own(key) || is_live(key)).await;
     }
+}
 
-    /// A run without a parent reads everything: it is a full one, whatever was asked for.
-    fn kind_number(&self, asked: SnapshotKind) -> u8 {
-        match (self.parent.is_some(), asked) {
-            (false, _) | (true, SnapshotKind::Full) => 0,
-            (true, SnapshotKind::Incremental) => 1,
-            (true, SnapshotKind::Differential) => 2,
-        }
+pub(super) fn kind_number(kind: SnapshotKind) -> u8 {
+    match kind {
+        SnapshotKind::Full => 0,
+        SnapshotKind::Incremental => 1,
+        SnapshotKind::Differential => 2,
     }
 }
 

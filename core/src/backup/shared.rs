@@ -1,4 +1,5 @@
-//! What all threads of a backup share: counters, problems, the first failure.
+//! What all threads of a backup share, for each lane (repository) and for all of them: counters,
+//! problems, the first failure.
 
 use std::sync::{
     Arc, Mutex, PoisonError,
@@ -26,7 +27,7 @@ pub(super) struct Counters {
     pub(super) read_bytes: AtomicU64,
 }
 
-/// Shared by all threads of one run.
+/// Shared by all threads that work for one lane.
 pub(super) struct Shared {
     pub(super) counters: Counters,
     monitor: Arc<dyn Monitor>,
@@ -58,10 +59,15 @@ impl Shared {
         if self.monitor.is_cancelled() {
             return Err(Error::new(ErrorKind::Interrupted, "the backup was interrupted"));
         }
-        if self.is_stopped.load(Ordering::Relaxed) { Err(stopped()) } else { Ok(()) }
+        if self.is_over() { Err(stopped()) } else { Ok(()) }
     }
 
-    /// Records why the run fails; the first reason that is not a mere consequence counts.
+    /// True once the lane has failed: nothing more is done for it.
+    pub(super) fn is_over(&self) -> bool {
+        self.is_stopped.load(Ordering::Relaxed)
+    }
+
+    /// Records why the lane fails; the first reason that is not a mere consequence counts.
     pub(super) fn fail(&self, error: Error) {
         self.is_stopped.store(true, Ordering::Relaxed);
         let mut failure = self.failure.lock().unwrap_or_else(PoisonError::into_inner);
@@ -71,7 +77,7 @@ impl Shared {
         }
     }
 
-    /// The reason why the run failed, if it did.
+    /// The reason why the lane failed, if it did.
     pub(super) fn take_failure(&self) -> Option<Error> {
         self.failure.lock().unwrap_or_else(PoisonError::into_inner).take()
     }
@@ -103,6 +109,48 @@ impl Shared {
     /// Tells the monitor about progress.
     pub(super) fn advance(&self, delta: Progress) {
         self.monitor.advance(delta);
+    }
+}
+
+/// All lanes of one run, for those who work for all of them.
+pub(super) struct Lanes {
+    all: Vec<Arc<Shared>>,
+    monitor: Arc<dyn Monitor>,
+}
+
+impl Lanes {
+    pub(super) fn new(all: Vec<Arc<Shared>>, monitor: Arc<dyn Monitor>) -> Self {
+        Self { all, monitor }
+    }
+
+    /// Fails once there is nothing left to do: the run was cancelled, or every lane has failed.
+    pub(super) fn check(&self) -> Result<()> {
+        if self.monitor.is_cancelled() {
+            return Err(Error::new(ErrorKind::Interrupted, "the backup was interrupted"));
+        }
+        if self.all.iter().all(|lane| lane.is_over()) { Err(stopped()) } else { Ok(()) }
+    }
+
+    /// Records why the run as a whole fails.
+    pub(super) fn fail(&self, error: Error) {
+        let Some((last, others)) = self.all.split_last() else { return };
+        others.iter().for_each(|lane| lane.fail(error.again()));
+        last.fail(error);
+    }
+
+    /// Lists a problem of the source in every lane.
+    pub(super) fn problem(&self, problem: &Problem) {
+        self.all.iter().for_each(|lane| lane.problem(problem.clone()));
+    }
+
+    /// Tells the monitor about progress.
+    pub(super) fn advance(&self, delta: Progress) {
+        self.monitor.advance(delta);
+    }
+
+    /// Tells the monitor that so many bytes were read.
+    pub(super) fn advance_bytes(&self, bytes: u64) {
+        self.advance(Progress { bytes_done: bytes, ..Progress::default() });
     }
 }
 

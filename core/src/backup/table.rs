@@ -7,8 +7,8 @@ use crossbeam_channel::Receiver;
 
 use super::{
     parent::Run,
-    reader::FileRead,
-    scan::{Fresh, Item, State, inode_of, unreadable},
+    reader::{FileRead, Torn},
+    scan::{Fresh, Item, State, unreadable},
     shared::{Shared, stopped},
     writer::ChunkWriter,
 };
@@ -22,7 +22,7 @@ use crate::{
     id::ChunkId,
     monitor::{Problem, Progress},
     packset::PackSet,
-    source::Found,
+    source::InodeKey,
 };
 
 /// Nodes of the parent by chunk: the unchanged ones are not stored again.
@@ -49,7 +49,7 @@ pub(super) struct TableBuilder {
     /// A whole unchanged page that was the parent's last: reused only if nothing follows.
     held_back: Option<Run>,
     /// Inodes with several names: what was read under the first one.
-    linked: HashMap<(u64, u64), Entry>,
+    linked: HashMap<InodeKey, Entry>,
 }
 
 struct Level {
@@ -115,14 +115,16 @@ impl TableBuilder {
     }
 
     fn fresh(&mut self, fresh: Fresh) -> Result<()> {
-        let Fresh { folder, found, state } = fresh;
+        let Fresh { folder, found, inode, is_counted, state } = fresh;
         let folder = &*folder;
         match state {
             State::Ready(entry) => self.entry(folder, *entry),
-            State::HardLink => match self.linked.get(&inode_of(&found.stat)) {
+            State::HardLink => match inode.and_then(|inode| self.linked.get(&inode)) {
                 Some(first) => {
                     let entry = Entry { name: found.name, ..first.clone() };
-                    self.count_file(entry.stat.size);
+                    if is_counted {
+                        self.count_file(entry.stat.size);
+                    }
                     self.entry(folder, entry)
                 }
                 None => {
@@ -132,7 +134,12 @@ impl TableBuilder {
                 }
             },
             State::Reading(answer) => match answer.recv().map_err(|_| stopped())? {
-                Ok(read) => self.file(folder, found, read),
+                Ok(read) => {
+                    if is_counted {
+                        self.count_file(0);
+                    }
+                    self.file(folder, found.name, inode, read)
+                }
                 Err(error) => {
                     if error.kind() != std::io::ErrorKind::NotFound {
                         self.shared.problem(unreadable(folder, &found.name, &error));
@@ -149,20 +156,25 @@ impl TableBuilder {
         }
     }
 
-    fn file(&mut self, folder: &TreePath, found: Found, read: FileRead) -> Result<()> {
-        let FileRead { details, stat, content, is_torn } = read;
-        let entry = Entry { name: found.name, stat, details, content, is_torn };
-        if is_torn {
+    fn file(
+        &mut self,
+        folder: &TreePath,
+        name: Vec<u8>,
+        inode: Option<InodeKey>,
+        read: FileRead,
+    ) -> Result<()> {
+        let FileRead { details, stat, content, torn } = read;
+        let entry = Entry { name, stat, details, content, is_torn: torn != Torn::No };
+        if torn == Torn::Now {
             let error = std::io::Error::other("changed while it was read; stored as read");
             self.shared.problem(Problem {
                 message: error.to_string(),
                 ..unreadable(folder, &entry.name, &error)
             });
         }
-        if found.stat.links > 1 {
-            self.linked.insert(inode_of(&found.stat), entry.clone());
+        if let Some(inode) = inode {
+            self.linked.insert(inode, entry.clone());
         }
-        self.count_file(0);
         self.entry(folder, entry)
     }
 

@@ -1,5 +1,6 @@
 //! Backups of a source in memory into a target in memory, read back through the table.
 
+mod lanes;
 mod requests;
 
 use std::sync::{Arc, atomic::Ordering};

@@ -177,7 +177,10 @@ fn edges(commits: &[&LoadedCommit]) -> (Vec<Vec<usize>>, Vec<usize>) {
 mod tests {
     use super::*;
     use crate::{
-        format::{commit::Commit, page::TableRoot},
+        format::{
+            commit::{Commit, Original},
+            page::TableRoot,
+        },
         packset::PackSet,
         target::{ObjectKey, ObjectMeta},
     };
@@ -254,8 +257,9 @@ mod tests {
         assert_eq!((found.time, found.by), (Timestamp(11 * DAY), PlacedBy::Storage));
         // a copy keeps the time of what it is a copy of
         let mut copied = history;
+        let repository = copied.commits[1].commit.repository;
         copied.commits[1].commit.original =
-            Some((copied.commits[1].commit.repository, SessionId([8; 16])));
+            Some(Original { repository, snapshot: SessionId([8; 16]) });
         let placed = place(&moments(&listing, &copied), Timestamp(12 * DAY));
         assert_eq!(placed[&SessionId([2; 16])].time, Timestamp(900 * DAY));
     }

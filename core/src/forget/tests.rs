@@ -10,6 +10,7 @@ use crate::{
     error::ErrorKind,
     format::{
         collector::{CollectorHead, CyclePhase},
+        commit::Original,
         object::ObjectType,
         record,
     },
@@ -242,7 +243,7 @@ async fn undo_makes_a_new_snapshot_with_the_same_table() {
     let copy = list.iter().find(|snapshot| snapshot.id == undone.snapshot).unwrap();
     assert_eq!(copy.root, all[0].root);
     assert_eq!((copy.time, copy.started), (all[0].time, all[0].started));
-    assert_eq!(copy.original, Some((world.repository.id(), id)));
+    assert_eq!(copy.original, Some(Original { repository: world.repository.id(), snapshot: id }));
     assert_eq!(copy.tags, ["kept"]);
     assert_eq!(list.len(), 2);
     // the clock that made the commit is not held against it

@@ -13,7 +13,10 @@ use super::label;
 use crate::{
     entry::{ChunkRef, Content, Entry, Piece},
     error::{Error, ErrorKind, Result},
-    format::{commit::Commit, label::Label},
+    format::{
+        commit::{Commit, Original},
+        label::Label,
+    },
     id::{ClientId, SessionId},
     monitor::Problem,
     packset::PackSet,
@@ -106,17 +109,19 @@ async fn bring_back(
 ) -> Result<Undone> {
     let overview = repository.overview().await?;
     let history = &overview.history;
-    let original = Some((repository.id(), id));
-    let mut live = history.snapshots().map(|loaded| &loaded.commit);
-    if let Some(copy) = live.find(|commit| commit.original == original) {
-        return Ok(Undone { forgotten: id, snapshot: copy.session, is_new: false });
-    }
     if !history.tombstones.contains(&id) {
         return Err(Error::new(ErrorKind::NotFound, "no snapshot of this id was forgotten")
             .on(id)
             .hint("`strongroom snapshots --forgotten` lists those that were"));
     }
     let loaded = repository.load_commit(id).await?;
+    // what was a copy already stays one of its first original
+    let itself = Original { repository: repository.id(), snapshot: id };
+    let original = Some(loaded.commit.original.unwrap_or(itself));
+    let mut live = history.snapshots().map(|loaded| &loaded.commit);
+    if let Some(copy) = live.find(|commit| commit.original == original) {
+        return Ok(Undone { forgotten: id, snapshot: copy.session, is_new: false });
+    }
     expect_data(repository, &overview, &loaded).await?;
     let own = history.commits.iter().filter(|one| one.commit.client == options.client);
     let sequence = own.map(|one| one.commit.sequence).max().unwrap_or(0) + 1;

@@ -33,6 +33,15 @@ pub struct WrittenObject {
     pub hash: ObjectHash,
 }
 
+/// The snapshot that a copy was made from: the first one, however often it was copied on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Original {
+    /// The repository that it was made in.
+    pub repository: RepositoryId,
+    /// Its id there.
+    pub snapshot: SessionId,
+}
+
 /// What a commit says.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Commit {
@@ -80,8 +89,8 @@ pub struct Commit {
     pub added_bytes: u64,
     /// Set by maintenance sessions: where rewritten packs went.
     pub forwarding: Option<Forwarding>,
-    /// The snapshot that this one is a copy of, and its repository.
-    pub original: Option<(RepositoryId, SessionId)>,
+    /// What it is a copy of.
+    pub original: Option<Original>,
 }
 
 impl Commit {
@@ -135,8 +144,9 @@ impl Commit {
             out.u32(21)?;
             forwarding.encode(out)?;
         }
-        if let Some((repository, session)) = &self.original {
-            out.u32(22)?.array(2)?.bytes(repository.as_bytes())?.bytes(session.as_bytes())?;
+        if let Some(original) = &self.original {
+            out.u32(22)?.array(2)?;
+            out.bytes(original.repository.as_bytes())?.bytes(original.snapshot.as_bytes())?;
         }
         Ok(())
     }
@@ -180,11 +190,7 @@ impl Commit {
             19 => self.unreadable = input.u64()?,
             20 => self.added_bytes = input.u64()?,
             21 => self.forwarding = Some(Forwarding::decode(input)?),
-            22 => {
-                cbor::array_of(input, 2)?;
-                let repository = RepositoryId(cbor::fixed(input)?);
-                self.original = Some((repository, SessionId(cbor::fixed(input)?)));
-            }
+            22 => self.original = Some(decode_original(input)?),
             _ => return Ok(false),
         }
         Ok(true)
@@ -255,6 +261,12 @@ fn decode_root_chunk(input: &mut Decoder<'_>) -> Decoded<ChunkRef> {
     Ok(ChunkRef { id, pack, segment: input.u32()?, len_bytes: input.u32()? })
 }
 
+fn decode_original(input: &mut Decoder<'_>) -> Decoded<Original> {
+    cbor::array_of(input, 2)?;
+    let repository = RepositoryId(cbor::fixed(input)?);
+    Ok(Original { repository, snapshot: SessionId(cbor::fixed(input)?) })
+}
+
 /// Encodes as an array of `[counter, size, hash]`.
 fn encode_objects(objects: &[WrittenObject], out: &mut Out<'_>) -> Encoded {
     out.array(objects.len() as u64)?;
@@ -309,6 +321,10 @@ mod tests {
             tags: vec!["daily".to_owned(), "ü".to_owned()],
             parent: Some(SessionId([4; 16])),
             time: Timestamp(-5),
+            original: Some(Original {
+                repository: RepositoryId([7; 16]),
+                snapshot: SessionId([6; 16]),
+            }),
             ..Commit::blank()
         }
     }
@@ -317,12 +333,11 @@ mod tests {
     fn round_trip() {
         let commit = sample();
         assert_eq!(Commit::decode(&commit.encode()).unwrap(), commit);
-        let given_up = Commit { root: None, parent: None, ..commit };
+        let given_up = Commit { root: None, parent: None, original: None, ..commit };
         assert_eq!(Commit::decode(&given_up.encode()).unwrap(), given_up);
         let mut forwarding = Forwarding::default();
         forwarding.insert(PackId { session: SessionId([3; 16]), counter: 1 }, &PackSet::default());
-        let original = Some((RepositoryId([1; 16]), SessionId([2; 16])));
-        let maintenance = Commit { forwarding: Some(forwarding), original, ..given_up };
+        let maintenance = Commit { forwarding: Some(forwarding), ..given_up };
         assert_eq!(Commit::decode(&maintenance.encode()).unwrap(), maintenance);
     }
 

@@ -20,7 +20,7 @@ const RUN_CHUNKS_MAX: usize = 256;
 static ZEROS: [u8; 1 << 20] = [0; 1 << 20];
 
 /// The pieces of a file; long lists are fetched one at a time.
-pub(super) fn pieces<'a>(packs: &'a PackReader, entry: &'a Entry) -> BoxStream<'a, Result<Piece>> {
+pub(crate) fn pieces<'a>(packs: &'a PackReader, entry: &'a Entry) -> BoxStream<'a, Result<Piece>> {
     match &entry.content {
         Content::Inline(pieces) => stream::iter(pieces.iter().copied().map(Ok)).boxed(),
         Content::Listed { lists, .. } => stream::iter(lists)
@@ -37,11 +37,34 @@ async fn load_list(packs: &PackReader, list: &ChunkRef) -> Result<PieceList> {
         .map_err(|error| error.on(format!("packs/{} chunk {}", list.pack.id, list.id)))
 }
 
-/// The bytes of a file.
+/// A stretch of a file's content.
+#[derive(Debug, Clone)]
+pub(crate) enum Block {
+    /// Bytes: a chunk.
+    Data(Bytes),
+    /// So many bytes of hole.
+    Hole(u64),
+}
+
+/// The bytes of a file, holes as zeros.
 pub(super) fn read<'a>(
     packs: &'a Arc<PackReader>,
     entry: &'a Entry,
 ) -> BoxStream<'a, Result<Bytes>> {
+    blocks(packs, entry)
+        .map_ok(|block| match block {
+            Block::Data(bytes) => stream::iter(vec![Ok(bytes)]).boxed(),
+            Block::Hole(length) => stream::iter(zeros(length).map(Ok)).boxed(),
+        })
+        .try_flatten()
+        .boxed()
+}
+
+/// The content of a file, a few segments read ahead.
+pub(crate) fn blocks<'a>(
+    packs: &'a Arc<PackReader>,
+    entry: &'a Entry,
+) -> BoxStream<'a, Result<Block>> {
     let runs = Runs { packs, pieces: pieces(packs, entry), next: None };
     stream::try_unfold(
         runs,
@@ -49,7 +72,7 @@ pub(super) fn read<'a>(
     )
     .map_ok(move |run| fetch(packs, run))
     .try_buffered(RUNS_AHEAD)
-    .map_ok(Ready::into_blocks)
+    .map_ok(|blocks| stream::iter(blocks.into_iter().map(Ok)))
     .try_flatten()
     .boxed()
 }
@@ -62,21 +85,6 @@ enum Run {
     Hole(u64),
 }
 
-/// A stretch of a file that was read.
-enum Ready {
-    Chunks(Vec<Bytes>),
-    Hole(u64),
-}
-
-impl Ready {
-    fn into_blocks(self) -> BoxStream<'static, Result<Bytes>> {
-        match self {
-            Self::Chunks(chunks) => stream::iter(chunks.into_iter().map(Ok)).boxed(),
-            Self::Hole(length) => stream::iter(zeros(length).map(Ok)).boxed(),
-        }
-    }
-}
-
 /// `length` bytes of zeros, in blocks.
 fn zeros(length: u64) -> impl Iterator<Item = Bytes> {
     let block = ZEROS.len() as u64;
@@ -85,16 +93,16 @@ fn zeros(length: u64) -> impl Iterator<Item = Bytes> {
     full.chain((rest > 0).then(|| Bytes::from_static(&ZEROS[..rest])))
 }
 
-async fn fetch(packs: &PackReader, run: Run) -> Result<Ready> {
+async fn fetch(packs: &PackReader, run: Run) -> Result<Vec<Block>> {
     let chunks = match run {
-        Run::Hole(length) => return Ok(Ready::Hole(length)),
+        Run::Hole(length) => return Ok(vec![Block::Hole(length)]),
         Run::Chunks(chunks) => chunks,
     };
     let mut ready = Vec::with_capacity(chunks.len());
     for chunk in &chunks {
-        ready.push(packs.chunk(chunk).await?);
+        ready.push(Block::Data(packs.chunk(chunk).await?));
     }
-    Ok(Ready::Chunks(ready))
+    Ok(ready)
 }
 
 /// Gathers neighbouring chunks of one segment, so that runs fetched at the same time never fetch

@@ -2,7 +2,7 @@
 //!
 //! Reads tables and chunks only; knows nothing of sinks, and writes nothing.
 
-mod content;
+pub(crate) mod content;
 mod diff;
 mod list;
 #[cfg(test)]

@@ -38,7 +38,7 @@ pub use self::{
     open::InitOptions,
     pins::Pins,
     selector::Selector,
-    snapshot::{Snapshot, SnapshotKind, SnapshotList},
+    snapshot::{Original, Snapshot, SnapshotKind, SnapshotList},
     table::{LoadedPage, Table, pieces_in, pieces_of},
 };
 use self::{layout::MetaName, packs::PackReader, table::References};
@@ -117,6 +117,13 @@ impl Repository {
             remembered_slot: inner.remembered_slot,
         }
         .into_repository()
+    }
+
+    /// Another reader of its packs that keeps up to `count` segments in memory.
+    pub(crate) fn packs_with_segments(&self, count: usize) -> Arc<PackReader> {
+        let inner = &*self.0;
+        let (target, keys) = (inner.target.clone(), inner.keys.clone());
+        Arc::new(PackReader::new(target, keys, inner.cache.clone()).with_segments(count))
     }
 
     /// Copies of its objects.

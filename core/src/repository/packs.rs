@@ -254,6 +254,12 @@ impl PackReader {
         self.successors.get_or_fetch(pack, fetch).await
     }
 
+    /// The same reader with room for `count` segments in plain instead of the usual few.
+    pub(crate) fn with_segments(mut self, count: usize) -> Self {
+        self.segments = Recent::new(count);
+        self
+    }
+
     /// The directory of a pack, from memory or by one ranged read (two if it is long).
     ///
     /// # Errors

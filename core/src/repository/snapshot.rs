@@ -1,5 +1,6 @@
 //! A snapshot as callers see it.
 
+pub use crate::format::commit::Original;
 use crate::{
     format::{commit::ObjectHash, page::TableRoot},
     id::{ClientId, RepositoryId, SessionId},
@@ -53,14 +54,22 @@ pub struct Snapshot {
     pub hash: ObjectHash,
     /// Held: it is not forgotten.
     pub is_held: bool,
-    /// The snapshot that this one is a copy of, and its repository.
-    pub original: Option<(RepositoryId, SessionId)>,
     /// The collector generation that its session saw: an order that no clock decides.
     pub generation: u64,
     /// Bytes that this snapshot added to the repository.
     pub added_bytes: u64,
+    /// What it is a copy of.
+    pub original: Option<Original>,
     /// Where its table begins, and what it holds, counted.
     pub root: TableRoot,
+}
+
+impl Snapshot {
+    /// What tells it from every other snapshot wherever it is copied to; `repository` is the one
+    /// that it was found in.
+    pub fn identity(&self, repository: RepositoryId) -> Original {
+        self.original.unwrap_or(Original { repository, snapshot: self.id })
+    }
 }
 
 /// The snapshots of a repository.

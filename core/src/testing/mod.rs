@@ -18,11 +18,12 @@ use crate::{
     source::{Batch, Folder, Found, Scan, Source, SourceFile},
 };
 
-/// A tree in memory that counts how often files are opened.
+/// A tree in memory that counts how often files are opened, and what is read of them.
 #[derive(Debug, Default)]
 pub(crate) struct MemorySource {
     nodes: Mutex<BTreeMap<TreePath, MemoryNode>>,
     pub(crate) opened: Arc<AtomicU64>,
+    pub(crate) read_bytes: Arc<AtomicU64>,
 }
 
 /// One entry: its stat, and the content of a file.
@@ -127,7 +128,8 @@ impl Source for MemorySource {
             let (folder, name) = path.split_last().unwrap();
             folders.entry(folder).or_default().insert(name.to_vec(), node);
         }
-        Ok(Box::new(MemoryScan { folders: folders.into_iter(), opened: self.opened.clone() }))
+        let (opened, read_bytes) = (self.opened.clone(), self.read_bytes.clone());
+        Ok(Box::new(MemoryScan { folders: folders.into_iter(), opened, read_bytes }))
     }
 
     fn roots(&self) -> Vec<String> {
@@ -138,6 +140,7 @@ impl Source for MemorySource {
 struct MemoryScan {
     folders: std::collections::btree_map::IntoIter<TreePath, BTreeMap<Vec<u8>, MemoryNode>>,
     opened: Arc<AtomicU64>,
+    read_bytes: Arc<AtomicU64>,
 }
 
 impl Scan for MemoryScan {
@@ -147,7 +150,8 @@ impl Scan for MemoryScan {
             .iter()
             .map(|(name, node)| Found { name: name.clone(), stat: node.stat })
             .collect();
-        let folder = Arc::new(MemoryFolder { nodes, opened: self.opened.clone() });
+        let (opened, read_bytes) = (self.opened.clone(), self.read_bytes.clone());
+        let folder = Arc::new(MemoryFolder { nodes, opened, read_bytes });
         Ok(Some(Batch { path, entries, folder, problems: Vec::new() }))
     }
 }
@@ -156,6 +160,7 @@ impl Scan for MemoryScan {
 struct MemoryFolder {
     nodes: BTreeMap<Vec<u8>, MemoryNode>,
     opened: Arc<AtomicU64>,
+    read_bytes: Arc<AtomicU64>,
 }
 
 impl Folder for MemoryFolder {
@@ -169,7 +174,8 @@ impl Folder for MemoryFolder {
         if node.is_unreadable {
             return Err(io::ErrorKind::PermissionDenied.into());
         }
-        Ok(Box::new(MemoryFile { node, offset: 0, end: u64::MAX }))
+        let read_bytes = self.read_bytes.clone();
+        Ok(Box::new(MemoryFile { node, offset: 0, end: u64::MAX, read_bytes }))
     }
 }
 
@@ -178,6 +184,7 @@ struct MemoryFile {
     node: MemoryNode,
     offset: u64,
     end: u64,
+    read_bytes: Arc<AtomicU64>,
 }
 
 const BLOCK: usize = 4096;
@@ -190,6 +197,7 @@ impl SourceFile for MemoryFile {
         let count = rest.len().min(buffer.len());
         buffer[..count].copy_from_slice(&rest[..count]);
         self.offset += count as u64;
+        self.read_bytes.fetch_add(count as u64, Ordering::Relaxed);
         Ok(count)
     }
 

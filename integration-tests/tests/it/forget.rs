@@ -206,7 +206,7 @@ fn undo_brings_forgotten_snapshots_back_as_new_ones() {
     assert_eq!((&again[0]["snapshot"], &again[0]["new"]), (&back.into(), &false.into()));
     let snapshots = lab.snapshots();
     assert_eq!(times(&Value::from(snapshots.clone())), [DAYS[0], DAYS[2]]);
-    assert_eq!(snapshots[0]["original"], first);
+    assert_eq!(snapshots[0]["original"]["snapshot_id"], first);
     assert_eq!(snapshots[0]["tags"], serde_json::json!(["precious"]));
 
     lab.write("source/file", DAYS[0].as_bytes());
