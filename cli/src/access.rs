@@ -14,7 +14,7 @@ use strongroom_core::{
     entry::display_name,
     error::Error,
     format::slot::RecoveryKey,
-    repository::{Credential, InitOptions, Repository, Storage},
+    repository::{Credential, InitOptions, Pins, Repository, Storage},
     runtime::Runtime,
     target::{
         KeyPrefix, SharedTarget, TargetErrorKind,

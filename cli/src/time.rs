@@ -50,7 +50,8 @@ pub fn local(time: Timestamp) -> String {
     local_in(time, TimeZone::system())
 }
 
-fn local_in(time: Timestamp, zone: TimeZone) -> String {
+/// The time for people in `zone`, whole seconds.
+pub fn local_in(time: Timestamp, zone: TimeZone) -> String {
     instant(time).to_zoned(zone).strftime("%Y-%m-%d %H:%M:%S").to_string()
 }
 

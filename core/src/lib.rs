@@ -21,6 +21,8 @@ pub mod packset;
 
 pub mod entry;
 
+pub mod retention;
+
 pub mod format;
 
 // 4 doors
@@ -35,6 +37,7 @@ pub mod repository;
 
 // 6 operations
 pub mod backup;
+pub mod forget;
 pub mod look;
 
 pub mod copy;

@@ -47,6 +47,10 @@ pub struct SnapshotsArgs {
     /// Only the N newest of each host and set of paths
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     pub latest: Option<u32>,
+
+    /// Those that were forgotten instead; `forget --undo` brings them back while it can
+    #[arg(long)]
+    pub forgotten: bool,
 }
 
 /// Flags of `ls`.

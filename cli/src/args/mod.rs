@@ -5,6 +5,7 @@
 
 mod backup;
 mod copy;
+mod forget;
 mod global;
 mod init;
 mod look;
@@ -19,13 +20,17 @@ use clap::{Parser, Subcommand};
 pub use self::{
     backup::BackupArgs,
     copy::{CopyArgs, FromArgs},
+    forget::{ChosenArgs, ForgetArgs, HoldArgs, ReleaseArgs, TagArgs},
     global::{CredentialArgs, GlobalArgs, ProgressMode},
     init::InitArgs,
     look::{ArchiveFormat, DiffArgs, DumpArgs, FilterArgs, FindArgs, LsArgs, SnapshotsArgs},
     refused::parse,
     restore::RestoreArgs,
     target::{TargetCheckArgs, TargetVerb},
-    values::{pattern::Patterns, snapshot::SnapshotChoice, workers::default as default_workers},
+    values::{
+        pattern::Patterns, snapshot::SnapshotChoice, tag::TagSet,
+        workers::default as default_workers, zone::Zone,
+    },
     verify::VerifyArgs,
 };
 
@@ -90,6 +95,14 @@ pub enum Verb {
     /// Prove that the repository holds what its snapshots say
     #[command(visible_alias = "check")]
     Verify(VerifyArgs),
+    /// Forget snapshots by age, tags or name; prune then frees their space
+    Forget(ForgetArgs),
+    /// Change the tags of snapshots
+    Tag(TagArgs),
+    /// Keep snapshots from being forgotten
+    Hold(HoldArgs),
+    /// Let held snapshots go
+    Release(ReleaseArgs),
     /// Check a storage, or keep single encrypted objects in it, without a repository
     #[command(
         subcommand,
@@ -116,9 +129,6 @@ Examples:
   strongroom version --json")]
     Version,
 }
-
-#[cfg(test)]
-pub use self::values::tag::TagSet;
 
 #[cfg(test)]
 mod tests {

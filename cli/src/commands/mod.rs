@@ -7,7 +7,10 @@ mod copy;
 mod diff;
 mod dump;
 mod find;
+mod forget;
+mod forget_report;
 mod init;
+mod label;
 mod lanes;
 mod ls;
 mod requests;
@@ -22,7 +25,7 @@ use strongroom_core::runtime::Runtime;
 
 use crate::{
     access::{Access, Context},
-    args::{Cli, GlobalArgs, Verb},
+    args::{Cli, GlobalArgs, HoldArgs, ReleaseArgs, Verb},
     env,
     error::{Failure, Result},
     exit::Exit,
@@ -52,6 +55,21 @@ pub fn run(cli: Cli, console: Console) -> Result<Exit> {
         Verb::Dump(args) => dump::run(&args, global, console),
         Verb::Verify(args) => {
             with_repository(global, console, opening, async |c| verify::run(&args, c).await)
+        }
+        Verb::Forget(args) => {
+            let dir = global.state_dir.as_deref();
+            with_repository(global, console, opening, async |c| forget::run(&args, dir, c).await)
+        }
+        Verb::Tag(args) => {
+            with_repository(global, console, opening, async |c| label::tag(&args, c).await)
+        }
+        Verb::Hold(HoldArgs { chosen }) => {
+            with_repository(global, console, opening, async |c| label::hold(&chosen, true, c).await)
+        }
+        Verb::Release(ReleaseArgs { chosen }) => {
+            with_repository(global, console, opening, async |c| {
+                label::hold(&chosen, false, c).await
+            })
         }
         Verb::Copy(args) => copy::run(&args, global, console),
         Verb::Target(verb) => target::run(verb, global, console),

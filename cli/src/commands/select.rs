@@ -121,7 +121,10 @@ pub mod tests {
             sequence: u64::from(number),
             unreadable: 0,
             added_bytes: 10,
+            hash: [0; 32],
+            is_held: false,
             original: None,
+            generation: 0,
             root: TableRoot { level: 0, chunk: None, counts: Default::default() },
         }
     }

@@ -5,16 +5,17 @@ use std::collections::HashMap;
 use serde::Serialize;
 use strongroom_core::{
     entry::display_name,
-    repository::{Original, Snapshot, SnapshotKind},
+    forget,
+    repository::{Original, Repository, Snapshot, SnapshotKind},
 };
 
-use super::select::{self, short_id};
+use super::select::{self, Listed, short_id};
 use crate::{
     access::Context,
     args::SnapshotsArgs,
     error::Result,
     exit::Exit,
-    output::{human, table::Table},
+    output::{Console, human, table::Table},
     time,
 };
 
@@ -22,7 +23,7 @@ use crate::{
 pub async fn run(args: &SnapshotsArgs, context: &Context) -> Result<Exit> {
     let console = context.console;
     let opened = context.open().await?;
-    let listing = select::list(&opened.repository, &args.filter, console);
+    let listing = list(&opened.repository, args, console);
     let listed = context.interrupt.or(listing).await?;
     let mut snapshots = listed.choose_all(&args.snapshots)?;
     if let Some(latest) = args.latest {
@@ -42,6 +43,13 @@ pub async fn run(args: &SnapshotsArgs, context: &Context) -> Result<Exit> {
     Ok(if listed.damaged.is_empty() { Exit::Done } else { Exit::Damaged })
 }
 
+async fn list(repository: &Repository, args: &SnapshotsArgs, console: Console) -> Result<Listed> {
+    if !args.forgotten {
+        return select::list(repository, &args.filter, console).await;
+    }
+    Ok(select::filtered(forget::forgotten(repository).await?, &args.filter, console))
+}
+
 /// The `count` newest of each host and set of paths, in the order given (oldest first).
 fn newest_of_each_group<'a>(snapshots: &[&'a Snapshot], count: u32) -> Vec<&'a Snapshot> {
     let mut seen: HashMap<(&str, &[String]), u32> = HashMap::new();
@@ -58,10 +66,13 @@ fn newest_of_each_group<'a>(snapshots: &[&'a Snapshot], count: u32) -> Vec<&'a S
 }
 
 fn table(snapshots: &[&Snapshot]) -> Table {
-    let mut table = Table::new(&["ID", "Time", "Host", "Type", "Tags", "Paths", "Size"]);
+    let mut header = vec!["ID", "Time", "Host", "Type", "Tags", "Paths", "Size"];
+    let shows_holds = snapshots.iter().any(|snapshot| snapshot.is_held);
+    header.extend(shows_holds.then_some("Held"));
+    let mut table = Table::new(&header);
     for snapshot in snapshots {
         let shown = |texts: &[String]| texts.iter().map(|text| clean(text)).collect::<Vec<_>>();
-        table.row(vec![
+        let mut row = vec![
             vec![short_id(&snapshot.id)],
             vec![time::local(snapshot.time)],
             vec![clean(&snapshot.host)],
@@ -69,7 +80,11 @@ fn table(snapshots: &[&Snapshot]) -> Table {
             shown(&snapshot.tags),
             shown(&snapshot.paths),
             vec![human::bytes(snapshot.root.counts.bytes)],
-        ]);
+        ];
+        if shows_holds {
+            row.push(snapshot.is_held.then(|| "held".to_owned()).into_iter().collect());
+        }
+        table.row(row);
     }
     table
 }
@@ -97,6 +112,7 @@ pub struct SnapshotJson<'a> {
     username: &'a str,
     paths: &'a [String],
     tags: &'a [String],
+    held: bool,
     parent: Option<String>,
     #[serde(rename = "type")]
     kind: SnapshotKind,
@@ -145,6 +161,7 @@ impl<'a> SnapshotJson<'a> {
             username: &snapshot.user,
             paths: &snapshot.paths,
             tags: &snapshot.tags,
+            held: snapshot.is_held,
             parent: snapshot.parent.map(|parent| parent.to_string()),
             kind: snapshot.kind,
             original: snapshot.original.map(OriginalJson::from),

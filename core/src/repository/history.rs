@@ -115,7 +115,8 @@ impl Repository {
         Ok(())
     }
 
-    async fn load_tombstone(&self, session: SessionId) -> Result<Tombstone> {
+    /// Reads one tombstone.
+    pub(crate) async fn load_tombstone(&self, session: SessionId) -> Result<Tombstone> {
         let name = MetaName::Tombstone(session).to_string();
         let open = |bytes: &Bytes| {
             let content = record::open(self.keys(), ObjectType::Tombstone, &name, bytes)?;

@@ -13,6 +13,7 @@ mod damage;
 mod errors;
 mod excludes;
 mod faults;
+mod forget;
 mod lanes;
 mod look;
 mod output;

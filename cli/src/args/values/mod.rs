@@ -9,3 +9,4 @@ pub mod size;
 pub mod snapshot;
 pub mod tag;
 pub mod workers;
+pub mod zone;

@@ -17,6 +17,11 @@ pub fn parse(text: &str) -> Result<TagSet, String> {
     text.split(',').map(tag).collect::<Result<_, _>>().map(TagSet)
 }
 
+/// As [`parse`]; nothing is no tags at all.
+pub fn parse_or_none(text: &str) -> Result<TagSet, String> {
+    if text.is_empty() { Ok(TagSet(Vec::new())) } else { parse(text) }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -25,6 +30,8 @@ mod tests {
     fn lists_of_tags() {
         assert_eq!(parse("a"), Ok(TagSet(vec!["a".to_owned()])));
         assert_eq!(parse("a,b c"), Ok(TagSet(vec!["a".to_owned(), "b c".to_owned()])));
+        assert_eq!(parse_or_none(""), Ok(TagSet(Vec::new())));
+        assert_eq!(parse_or_none("a"), parse("a"));
         for wrong in ["", ",", "a,", "a, b", "a\tb"] {
             assert!(parse(wrong).is_err(), "{wrong:?}");
         }
