@@ -112,6 +112,8 @@ impl Turn<'_> {
             let partly_used = members(self.rewritable(live)).map(only);
             for packs in std::iter::once(0).chain(partly_used).map(|set| set | garbage) {
                 if packs != 0 {
+                    // rewritten packs stay readable while pages of parents may be reused
+                    let packs = packs | self.state.unreferenced_rewritten();
                     let after = self.after(Collector { at, packs, head: self.state.head, ..next });
                     out.add(self.step("marks", What::Packs(packs)), after);
                 }
@@ -314,11 +316,21 @@ impl Turn<'_> {
                     source: source as u8,
                     content: self.state.live_content(source, self.scope),
                     seen: self.state.maintenance(),
+                    retired: self.retired(),
                     ..me
                 };
                 let step = self.step("marks again; it rewrites", What::Pack(source));
                 out.add(step, self.after(next));
             }
+        }
+    }
+
+    /// Condemned packs that were rewritten and that nobody refers to.
+    fn retired(&self) -> Set {
+        let unreferenced = self.state.unreferenced_rewritten();
+        match self.scope.has(Flaw::RetiresUncondemned) {
+            true => unreferenced,
+            false => unreferenced & self.me().packs,
         }
     }
 
@@ -340,7 +352,7 @@ impl Turn<'_> {
         };
         let next = match next {
             CollectorAt::CommitMaintenance => Collector { at: next, ..me },
-            _ => Collector { at: next, source: 0, content: 0, slot: 0, seen: 0, ..me },
+            _ => Collector { at: next, source: 0, content: 0, slot: 0, seen: 0, retired: 0, ..me },
         };
         self.publish_as(self.step("publishes as dead", What::Packs(me.packs)), next, change, out);
     }
@@ -398,7 +410,7 @@ impl Turn<'_> {
     /// not name them any more: except those that no row names, but that a client may adopt.
     fn rebase(&self, after: &mut State) {
         let state = self.state;
-        let is_adoptable = |pack: &usize| state.commits[*pack] == Commit::Aborted;
+        let is_adoptable = |pack: &usize| state.commits[*pack] != Commit::Made;
         let kept = match self.scope.adoption && !self.scope.has(Flaw::GoneWithoutRowsForgotten) {
             true => members(state.gone).filter(is_adoptable).fold(0, |set, pack| set | only(pack)),
             false => 0,

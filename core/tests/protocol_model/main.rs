@@ -34,6 +34,17 @@ const ADOPTION: Scope = Scope { adoption: true, late_puts: true, withdrawals: tr
 const REWRITING: Scope =
     Scope { writers: 1, wants: [B, A, B], rewrites: 1, has_two_contents: true, ..HEADS };
 
+/// Two rewritten packs, and references that lead to them from before and from after.
+const RETIRING: Scope = Scope {
+    writers: 2,
+    collectors: 1,
+    cycles: 2,
+    wants: [A; 3],
+    rewrites: 2,
+    has_two_contents: false,
+    ..REWRITING
+};
+
 /// Everything at once.
 const EVERYTHING: Scope =
     Scope { wants: [B, B, A], rewrites: 1, has_two_contents: true, ..ADOPTION };
@@ -129,6 +140,7 @@ fn larger_scopes_are_safe() {
     is_safe("adoption", &ADOPTION);
     is_safe("rewriting twice", &Scope { rewrites: 2, ..REWRITING });
     is_safe("rewriting", &Scope { writers: 2, ..REWRITING });
+    is_safe("retiring", &RETIRING);
     is_safe("everything, two cycles", &Scope { collectors: 1, cycles: 2, ..EVERYTHING });
 }
 
@@ -183,4 +195,5 @@ fn careless_replacing_of_maintenance_loses_data() {
     let twice = Scope { collectors: 1, cycles: 2, rewrites: 2, ..REWRITING };
     is_caught(twice, Flaw::ForwardingNotComposed, 27);
     is_caught(twice, Flaw::TombstoneBeforeMaintenance, 27);
+    is_caught(RETIRING, Flaw::RetiresUncondemned, 38);
 }

@@ -29,7 +29,15 @@ pub(crate) fn announce(turn: &Turn<'_>, out: &mut Steps) {
         // another collector took the last one: without it nothing is rewritten
         let me = *turn.me();
         let packs = me.packs & !only(me.source.into());
-        let next = Collector { at: CollectorAt::PublishDead, packs, source: 0, content: 0, ..me };
+        let next = Collector {
+            at: CollectorAt::PublishDead,
+            packs,
+            source: 0,
+            content: 0,
+            retired: 0,
+            seen: 0,
+            ..me
+        };
         out.add(turn.step("does not rewrite after all", What::Nothing), turn.after(next));
         return;
     };
@@ -100,7 +108,8 @@ fn composed(turn: &Turn<'_>) -> Forwarding {
     if turn.scope.has(Flaw::ForwardingNotComposed) {
         return own;
     }
-    (0..PACKS).filter(|pack| *pack != source).fold(own, |forwarding, pack| {
+    let is_kept = |pack: &usize| *pack != source && !has(me.retired, *pack);
+    (0..PACKS).filter(is_kept).fold(own, |forwarding, pack| {
         match turn.state.resolve_by(pack, me.seen) {
             successor if successor == source => forward(forwarding, pack, slot),
             successor if successor == pack => forwarding,

@@ -128,6 +128,8 @@ pub(crate) enum Flaw {
     LiveIgnoresForwarding,
     /// A maintenance commit leaves out where packs went earlier.
     ForwardingNotComposed,
+    /// It leaves out where packs went that nobody refers to, without having condemned them.
+    RetiresUncondemned,
     /// The maintenance commit that is replaced is tombstoned before the new one is made.
     TombstoneBeforeMaintenance,
 }

@@ -161,6 +161,8 @@ pub(crate) struct Collector {
     pub(crate) slot: u8,
     /// Maintenance commits that it has seen.
     pub(crate) seen: Set,
+    /// Rewritten packs that nobody refers to any more: where they went is not told again.
+    pub(crate) retired: Set,
 }
 
 impl Collector {
@@ -298,6 +300,15 @@ impl State {
         packs.fold(0, |set, pack| set | only(resolve(pack)))
     }
 
+    /// Rewritten packs that no snapshot refers to.
+    pub(crate) fn unreferenced_rewritten(&self) -> Set {
+        let references =
+            self.snapshots().fold(0, |set, slot| set | only(self.references[slot].into()));
+        (0..PACKS)
+            .filter(|pack| self.resolve(*pack) != *pack && !has(references, *pack))
+            .fold(0, |set, pack| set | only(pack))
+    }
+
     /// The content of `pack` that snapshots need.
     pub(crate) fn live_content(&self, pack: usize, scope: &Scope) -> u8 {
         let needed = self
@@ -329,8 +340,10 @@ impl State {
 
     /// What the step from `before` must not do.
     pub(crate) fn misstep(&self, before: &Self) -> Option<&'static str> {
-        let counted = (0..PACKS)
-            .filter(|pack| has(self.indexed(), *pack) || self.commits[*pack] == Commit::None);
+        let counted = (0..PACKS).filter(|pack| {
+            has(self.indexed(), *pack)
+                || self.commits[*pack] == Commit::None && !has(before.gone, *pack)
+        });
         let removed = before.stored & !self.stored;
         if counted.into_iter().any(|pack| has(removed, pack)) {
             return Some("a pack left the store without having been published as dead (I3)");
