@@ -155,6 +155,7 @@ fn simpler_protocols_lose_data() {
     base(Flaw::ListBeforePublish, 12);
     base(Flaw::NoRemark, 11);
     base(Flaw::FenceByDelete, 13);
+    base(Flaw::WithdrawsWhileSending, 13);
     base(Flaw::AbortedKeysFreed, 15);
     base(Flaw::ForgetFreesKey, 14);
     base(Flaw::ContentNames, 12);

@@ -88,6 +88,8 @@ pub(crate) enum Flaw {
     NoRemark,
     /// Sessions are fenced by deleting their announcement.
     FenceByDelete,
+    /// A writer that got no answer to its commit takes its announcement back.
+    WithdrawsWhileSending,
     /// The keys of aborted commits are freed when a cycle ends.
     AbortedKeysFreed,
     /// Forgetting a snapshot frees the key of its commit.

@@ -230,6 +230,13 @@ impl Turn<'_> {
     /// Ends without ever having sent a commit; what was announced is taken back.
     fn withdraw(&self, out: &mut Steps) {
         let writer = self.writer();
+        let is_sending = writer.at == WriterAt::Commit && has(self.state.announced, self.slot);
+        if self.scope.has(Flaw::WithdrawsWhileSending) && is_sending {
+            let mut after = *self.state;
+            after.announced &= !only(self.slot);
+            let deed = "takes its announcement back while its commit is under way";
+            out.add(self.step(deed, What::Nothing), after);
+        }
         let can = self.scope.withdrawals && has(self.state.announced, self.slot);
         if !can || writer.is_sent || writer.at == WriterAt::Done {
             return;
