@@ -42,3 +42,6 @@ pub mod verify;
 
 #[cfg(test)]
 mod testing;
+
+#[cfg(test)]
+mod simulation;

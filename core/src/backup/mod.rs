@@ -30,6 +30,9 @@ mod writer;
 
 use std::{sync::Arc, time::Duration};
 
+#[cfg(test)]
+pub(crate) use self::pipeline::staged::backup_in_stages;
+
 use crate::{
     compress::Compression,
     error::{Error, ErrorKind, Result},

@@ -1,5 +1,8 @@
 //! Starts the threads of a backup, connects them, and brings their results together.
 
+#[cfg(test)]
+pub(super) mod staged;
+
 use std::{
     convert::Infallible,
     sync::{Arc, atomic::Ordering},
