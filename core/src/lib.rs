@@ -36,6 +36,7 @@ pub mod repository;
 // 6 operations
 pub mod backup;
 pub mod look;
+pub mod prune;
 pub mod restore;
 
 pub mod verify;

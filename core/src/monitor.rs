@@ -23,6 +23,8 @@ pub enum Phase {
     Finishing,
     /// Proving that stored data is what was written.
     Verifying,
+    /// Giving back room that nobody needs.
+    Pruning,
 }
 
 /// Progress counters; every field is a total so far.

@@ -34,6 +34,13 @@ pub struct LoadedCommit {
     pub references: PackSet,
 }
 
+impl LoadedCommit {
+    /// True for snapshots and maintenance, false for sessions that were given up.
+    pub fn is_made(&self) -> bool {
+        self.commit.root.is_some() || self.commit.forwarding.is_some()
+    }
+}
+
 impl Repository {
     /// Reads one commit.
     pub(crate) async fn load_commit(&self, session: SessionId) -> Result<LoadedCommit> {

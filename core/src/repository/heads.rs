@@ -8,7 +8,11 @@ use super::{
 };
 use crate::{
     error::{Error, ErrorKind, Result},
-    format::{collector::CollectorHead, object::ObjectType, record},
+    format::{
+        collector::CollectorHead, commit::ObjectHash, object::ObjectType, record,
+        tombstone::Tombstone,
+    },
+    id::SessionId,
     target::{Payload, PutMode, TargetErrorKind},
 };
 
@@ -58,6 +62,28 @@ impl Repository {
         }
         self.cache().put(&name, sealed).await;
         Ok(true)
+    }
+
+    /// Forgets a session; that it was forgotten already is fine.
+    ///
+    /// # Errors
+    /// What the target reports.
+    pub(crate) async fn put_tombstone(
+        &self,
+        session: SessionId,
+        commit: ObjectHash,
+        host: &str,
+    ) -> Result<()> {
+        let time = self.runtime().clock.now();
+        let content = Tombstone { session, commit, time, host: host.to_owned() }.encode();
+        let name = MetaName::Tombstone(session).to_string();
+        let randomness = &*self.runtime().randomness;
+        let sealed = record::seal(self.keys(), ObjectType::Tombstone, &name, &content, randomness)?;
+        let payload = Payload::from(Bytes::from(sealed));
+        match self.target().put(&layout::key(&name)?, payload, PutMode::Create).await {
+            Err(error) if error.kind() != TargetErrorKind::AlreadyExists => Err(error.into()),
+            _ => Ok(()),
+        }
     }
 
     /// The number of the newest head that is stored; 0 if there is none.

@@ -30,7 +30,7 @@ pub struct History {
     /// Readable commits without a tombstone, in order of session id: snapshots, maintenance, and
     /// sessions that were given up.
     pub commits: Vec<LoadedCommit>,
-    /// Sessions that were forgotten (held ones are in `commits` nevertheless).
+    /// Sessions that were forgotten.
     pub tombstones: BTreeSet<SessionId>,
     /// The newest label of each snapshot that has one.
     pub labels: BTreeMap<SessionId, Label>,
@@ -79,10 +79,8 @@ impl Repository {
     pub(crate) async fn load_history(&self, listing: &MetaListing) -> Result<History> {
         let mut history = History { tombstones: listing.tombstones(), ..History::default() };
         self.load_labels(listing, &mut history).await?;
-        let is_live = |session: &SessionId| {
-            !history.tombstones.contains(session)
-                || history.labels.get(session).is_some_and(|label| label.is_held)
-        };
+        // a hold that comes too late revives nothing: a collector may have been there already
+        let is_live = |session: &SessionId| !history.tombstones.contains(session);
         let sessions: Vec<SessionId> = listing.commits().filter(is_live).collect();
         let mut reads = stream::iter(sessions)
             .map(|session| async move { (session, self.load_commit(session).await) })
@@ -103,7 +101,9 @@ impl Repository {
     async fn load_labels(&self, listing: &MetaListing, history: &mut History) -> Result<()> {
         let mut newest: BTreeMap<SessionId, u32> = BTreeMap::new();
         for name in listing.names() {
-            if let MetaName::Label(session, number) = name {
+            if let MetaName::Label(session, number) = name
+                && !history.tombstones.contains(&session)
+            {
                 let known = newest.entry(session).or_default();
                 *known = number.max(*known);
             }

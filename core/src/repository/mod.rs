@@ -14,6 +14,7 @@ mod heads;
 mod history;
 mod listing;
 mod open;
+mod pack_writer;
 mod selector;
 mod snapshot;
 mod table;
@@ -28,6 +29,7 @@ pub(crate) use self::{
     heads::overtaken,
     history::History,
     listing::MetaListing,
+    pack_writer::PackWriter,
     view::{Overview, WriterView},
 };
 pub use self::{

@@ -48,9 +48,8 @@ impl WriterView {
     /// True if the index segments of the session with this commit count.
     pub(crate) fn counts_index_of(&self, loaded: &LoadedCommit) -> bool {
         let commit = &loaded.commit;
-        let is_given_up = commit.root.is_none() && commit.forwarding.is_none();
         let is_base = self.head.base == Some(commit.session);
-        !is_given_up && (is_base || commit.generation >= self.head.base_generation)
+        loaded.is_made() && (is_base || commit.generation >= self.head.base_generation)
     }
 }
 

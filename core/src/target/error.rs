@@ -219,3 +219,10 @@ impl From<TargetError> for crate::error::Error {
         }
     }
 }
+
+/// True if an error of the engine goes back to a storage without room.
+pub fn is_for_lack_of_room(error: &crate::error::Error) -> bool {
+    let source = std::error::Error::source(error);
+    let target = source.and_then(|source| source.downcast_ref::<TargetError>());
+    target.is_some_and(|error| error.kind() == TargetErrorKind::Full)
+}

@@ -20,7 +20,7 @@ use bytes::Bytes;
 use futures::stream::BoxStream;
 
 pub use self::{
-    error::{Operation, TargetError, TargetErrorKind, TargetResult},
+    error::{Operation, TargetError, TargetErrorKind, TargetResult, is_for_lack_of_room},
     ext::TargetExt,
     key::{InvalidKey, KeyPrefix, ObjectKey},
     memory::MemoryTarget,

@@ -9,14 +9,12 @@ use crate::{
         collector::CollectorHead, forwarding::Forwarding, label::Label, object::ObjectType, record,
         tombstone::Tombstone,
     },
-    id::SessionId,
     repository::layout::MetaName,
 };
 
 impl Run<'_> {
     /// Reads all of them, and notes in `commits` what they amount to.
     pub(super) async fn check_changes(&mut self, commits: &mut Commits) -> Result<()> {
-        let mut labels = std::collections::BTreeMap::new();
         for (name, object) in self.inventory.others.clone() {
             let Some(bytes) = self.read_small_or_gone(&object).await? else { continue };
             match name {
@@ -36,20 +34,14 @@ impl Run<'_> {
                     })?;
                     commits.forgotten.insert(session);
                 }
-                MetaName::Label(session, number) => {
-                    let label = self.open_record(name, ObjectType::Label, &bytes, |content| {
+                MetaName::Label(session, _) => {
+                    self.open_record(name, ObjectType::Label, &bytes, |content| {
                         Label::decode(content).map(|label| (label.session == session, label))
                     })?;
-                    // in ascending order: the last one counts
-                    labels.extend(label.map(|label| (session, (number, label))));
                 }
                 _ => {}
             }
         }
-        let is_held = |session: &SessionId| {
-            labels.get(session).is_some_and(|(_, label): &(u32, Label)| label.is_held)
-        };
-        commits.forgotten.retain(|session| !is_held(session));
         let mut forwarding = Forwarding::default();
         let maintenance = commits.live().map(|(_, loaded)| &loaded.commit);
         let mut maintenance: Vec<_> =

@@ -45,7 +45,7 @@ const MISSING_NAMED_MAX: usize = 1_000;
 pub(super) struct Commits {
     /// By session, forgotten ones included.
     pub(super) loaded: BTreeMap<SessionId, LoadedCommit>,
-    /// Sessions that were forgotten, unless they are held.
+    /// Sessions that were forgotten.
     pub(super) forgotten: BTreeSet<SessionId>,
     /// Where rewritten packs went.
     pub(super) forwarding: Arc<Forwarding>,
