@@ -88,6 +88,10 @@ impl Cycle<'_> {
     /// Begins where no cycle is under way.
     async fn begin(&mut self, overview: Overview) -> Result<()> {
         let overview = self.settle(overview).await?;
+        if overview.view.head().phase != CyclePhase::Idle {
+            // another collector began meanwhile: what it has condemned must stay so
+            return Err(overtaken());
+        }
         self.monitor.phase(Phase::Reading);
         let used = usage::measure(self.repository, &overview, self.monitor).await?;
         self.sizes = used.packs.iter().map(|(pack, usage)| (*pack, usage.size_bytes)).collect();
