@@ -148,6 +148,7 @@ pub async fn backup(
     let session = session::Session::begin(repository, &source.roots(), options).await?;
     monitor.phase(Phase::BackingUp);
     let outcome = tokio::select! {
+        biased;
         outcome = pipeline::run(repository, source.clone(), options, &session, &monitor) => outcome?,
         never = session.keep_alive() => match never {},
     };

@@ -229,6 +229,7 @@ impl Cycle<'_> {
             self.move_and_commit(overview, head, partly, compacts_index, &announcement).await
         };
         let done = tokio::select! {
+            biased;
             done = work => done,
             never = announcement.keep_alive() => match never {},
         };

@@ -17,6 +17,7 @@ pub(crate) async fn backup_in_stages(
 ) -> Result<SessionId> {
     let session = Session::begin(repository, &source.roots(), options).await?;
     let outcome = tokio::select! {
+        biased;
         outcome = run_stages(repository, source.clone(), options, &session) => outcome?,
         never = session.keep_alive() => match never {},
     };
