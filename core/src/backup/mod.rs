@@ -36,6 +36,7 @@ pub(crate) use self::pipeline::staged::backup_in_stages;
 use crate::{
     compress::Compression,
     error::{Error, ErrorKind, Result},
+    format::commit::ObjectHash,
     id::{ClientId, SessionId},
     monitor::{Monitor, Phase, Problem},
     repository::{Repository, SnapshotKind},
@@ -83,6 +84,8 @@ pub struct BackupOptions {
 pub struct BackupReport {
     /// The new snapshot; `None` after a dry run.
     pub snapshot: Option<SessionId>,
+    /// BLAKE3 of its commit: what a machine that knows nothing yet can expect to find.
+    pub head: Option<ObjectHash>,
     /// The parent that was used.
     pub parent: Option<SessionId>,
     /// Files, by comparison with the parent.
@@ -155,7 +158,8 @@ pub async fn backup(
     let mut report = outcome.report(&session);
     if !options.is_dry_run {
         monitor.phase(Phase::Committing);
-        session.commit(repository, &source.roots(), options, &outcome).await?;
+        let head = session.commit(repository, &source.roots(), options, &outcome).await?;
+        report.head = Some(head);
         report.snapshot = Some(session.id());
     }
     report.duration = clock.monotonic().saturating_sub(began);

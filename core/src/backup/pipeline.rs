@@ -63,6 +63,7 @@ impl Outcome {
         let count = |counter: &std::sync::atomic::AtomicU64| counter.load(Ordering::Relaxed);
         BackupReport {
             snapshot: None,
+            head: None,
             parent: session.parent().map(|parent| parent.id),
             files: self.counts.files,
             dirs: self.counts.dirs,

@@ -115,7 +115,7 @@ impl Session {
         roots: &[String],
         options: &BackupOptions,
         outcome: &Outcome,
-    ) -> Result<()> {
+    ) -> Result<ObjectHash> {
         let clock = &repository.runtime().clock;
         let mut commit = Commit {
             repository: repository.id(),
@@ -143,9 +143,9 @@ impl Session {
             original: None,
         };
         let packs = &outcome.table.packs;
-        repository.create_commit(&mut commit, packs).await?;
+        let hash = repository.create_commit(&mut commit, packs).await?;
         self.tidy(repository, packs).await;
-        Ok(())
+        Ok(hash)
     }
 
     /// Removes what is over, here and in the cache. The snapshot stands whatever fails.

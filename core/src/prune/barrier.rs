@@ -141,7 +141,10 @@ fn beat_of(repository: &Repository, name: &str, bytes: &Bytes) -> Option<u64> {
 }
 
 /// Ends a session without a snapshot; `None` if it ended by itself meanwhile.
-async fn give_up(repository: &Repository, session: SessionId) -> Result<Option<SessionId>> {
+pub(super) async fn give_up(
+    repository: &Repository,
+    session: SessionId,
+) -> Result<Option<SessionId>> {
     let now = repository.runtime().clock.now();
     let mut commit = Commit {
         repository: repository.id(),

@@ -236,8 +236,8 @@ impl Cycle<'_> {
         match done {
             Ok(maintained) => Ok(Some(maintained)),
             Err(error) => {
-                // the next prune need not wait for it
-                announcement.withdraw().await;
+                // a commit that was sent may still arrive: the session must end, not vanish
+                barrier::give_up(repository, announcement.session()).await?;
                 if !is_for_lack_of_room(&error) {
                     return Err(error);
                 }

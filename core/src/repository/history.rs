@@ -15,9 +15,10 @@ use super::{
     layout::MetaName,
 };
 use crate::{
-    error::{ErrorKind, Result},
+    error::{Error, ErrorKind, Result},
     format::{
         commit::ObjectHash, forwarding::Forwarding, label::Label, object::ObjectType, record,
+        tombstone::Tombstone,
     },
     id::SessionId,
     monitor::Problem,
@@ -77,7 +78,8 @@ impl Repository {
     /// Reads what the listing shows of sessions that ended; damaged objects are named, not fatal.
     /// Readers of this repository follow the forwarding from then on.
     pub(crate) async fn load_history(&self, listing: &MetaListing) -> Result<History> {
-        let mut history = History { tombstones: listing.tombstones(), ..History::default() };
+        let mut history = History::default();
+        self.load_tombstones(listing, &mut history).await?;
         self.load_labels(listing, &mut history).await?;
         // a hold that comes too late revives nothing: a collector may have been there already
         let is_live = |session: &SessionId| !history.tombstones.contains(session);
@@ -95,7 +97,36 @@ impl Repository {
         }
         history.forwarding = Arc::new(forwarding);
         self.packs().follow(history.forwarding.clone());
+        self.check_pin(listing, &history).await?;
         Ok(history)
+    }
+
+    /// A tombstone counts only if it opens: a storage cannot forget in our name.
+    async fn load_tombstones(&self, listing: &MetaListing, history: &mut History) -> Result<()> {
+        let mut reads = stream::iter(listing.tombstones())
+            .map(|session| async move {
+                (MetaName::Tombstone(session), self.load_tombstone(session).await)
+            })
+            .buffered(READS_AT_ONCE);
+        while let Some((name, result)) = reads.next().await {
+            let tombstone = readable(name, result, &mut history.damaged)?;
+            history.tombstones.extend(tombstone.map(|tombstone| tombstone.session));
+        }
+        Ok(())
+    }
+
+    async fn load_tombstone(&self, session: SessionId) -> Result<Tombstone> {
+        let name = MetaName::Tombstone(session).to_string();
+        let open = |bytes: &Bytes| {
+            let content = record::open(self.keys(), ObjectType::Tombstone, &name, bytes)?;
+            let tombstone = Tombstone::decode(&content)?;
+            match tombstone.session == session {
+                true => Ok(tombstone),
+                false => Err(Error::damaged(&name, "is about another snapshot")),
+            }
+        };
+        let read = self.cache().read(self.target(), &name, open).await;
+        read.map_err(|error| if error.object().is_some() { error } else { error.on(&name) })
     }
 
     async fn load_labels(&self, listing: &MetaListing, history: &mut History) -> Result<()> {

@@ -15,6 +15,7 @@ mod history;
 mod listing;
 mod open;
 mod pack_writer;
+mod pins;
 mod selector;
 mod snapshot;
 mod table;
@@ -35,6 +36,7 @@ pub(crate) use self::{
 pub use self::{
     credential::Credential,
     open::InitOptions,
+    pins::Pins,
     selector::Selector,
     snapshot::{Snapshot, SnapshotKind, SnapshotList},
     table::{LoadedPage, Table, pieces_in, pieces_of},
@@ -57,17 +59,19 @@ pub struct Storage {
     pub target: SharedTarget,
     /// Copies; usually a folder of this machine. Everything works without.
     pub cache: Option<SharedTarget>,
+    /// What this machine remembers.
+    pub pins: Pins,
 }
 
 impl From<SharedTarget> for Storage {
     fn from(target: SharedTarget) -> Self {
-        Self { target, cache: None }
+        Self { target, cache: None, pins: Pins::default() }
     }
 }
 
 impl<T: BackupTarget> From<Arc<T>> for Storage {
     fn from(target: Arc<T>) -> Self {
-        Self { target, cache: None }
+        Self { target, cache: None, pins: Pins::default() }
     }
 }
 
@@ -82,6 +86,7 @@ struct Inner {
     settings: Settings,
     packs: Arc<PackReader>,
     cache: Cache,
+    pins: Pins,
     /// The key slot that opened it, if only the copy in the cache was looked at.
     remembered_slot: Option<MetaName>,
 }
@@ -108,6 +113,7 @@ impl Repository {
                 Arc::new(packs)
             },
             cache,
+            pins: inner.pins.clone(),
             remembered_slot: inner.remembered_slot,
         }
         .into_repository()

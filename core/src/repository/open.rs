@@ -7,7 +7,7 @@ use futures::TryStreamExt;
 use zeroize::Zeroizing;
 
 use super::{
-    Cache, Credential, Inner, Repository, Storage,
+    Cache, Credential, Inner, Pins, Repository, Storage,
     layout::{self, MetaName},
     packs::PackReader,
 };
@@ -67,7 +67,7 @@ impl Repository {
             return Err(Error::new(ErrorKind::Invalid, "the password is empty"));
         }
         options.kdf.check()?;
-        let Storage { target, cache } = storage.into();
+        let Storage { target, cache, pins } = storage.into();
         let cache = Cache::new(cache);
         if !options.trusts_create && target.exists(&layout::key(layout::DESCRIPTOR)?).await? {
             return Err(exists(&target));
@@ -103,7 +103,7 @@ impl Repository {
             remember(&cache, &sealed, *name, slot).await;
         }
         Ok((
-            assemble(target, runtime, cache, Opened { keys, settings, remembered: None }),
+            assemble(target, runtime, cache, pins, Opened { keys, settings, remembered: None }),
             recovery,
         ))
     }
@@ -117,10 +117,10 @@ impl Repository {
         runtime: Runtime,
         credential: &Credential,
     ) -> Result<Self> {
-        let Storage { target, cache } = storage.into();
+        let Storage { target, cache, pins } = storage.into();
         let cache = Cache::new(cache);
         if let Some(opened) = open_remembered(&cache, credential).await {
-            return Ok(assemble(target, runtime, cache, opened));
+            return Ok(assemble(target, runtime, cache, pins, opened));
         }
         let sealed = match target.get(&layout::key(layout::DESCRIPTOR)?, ByteRange::Full).await {
             Ok(sealed) => sealed,
@@ -141,7 +141,7 @@ impl Repository {
         if let Some(name) = name {
             remember(&cache, &sealed, name, &slot).await;
         }
-        Ok(assemble(target, runtime, cache, Opened { keys, settings, remembered: None }))
+        Ok(assemble(target, runtime, cache, pins, Opened { keys, settings, remembered: None }))
     }
 }
 
@@ -152,10 +152,16 @@ struct Opened {
     remembered: Option<MetaName>,
 }
 
-fn assemble(target: SharedTarget, runtime: Runtime, cache: Cache, opened: Opened) -> Repository {
+fn assemble(
+    target: SharedTarget,
+    runtime: Runtime,
+    cache: Cache,
+    pins: Pins,
+    opened: Opened,
+) -> Repository {
     let Opened { keys, settings, remembered } = opened;
     let packs = Arc::new(PackReader::new(target.clone(), keys.clone(), cache.clone()));
-    Inner { target, runtime, keys, settings, packs, cache, remembered_slot: remembered }
+    Inner { target, runtime, keys, settings, packs, cache, pins, remembered_slot: remembered }
         .into_repository()
 }
 

@@ -28,11 +28,12 @@ impl Run<'_> {
                     }
                 }
                 MetaName::Tombstone(session) => {
-                    self.open_record(name, ObjectType::Tombstone, &bytes, |content| {
-                        let tombstone = Tombstone::decode(content)?;
-                        Ok((tombstone.session == session, tombstone))
-                    })?;
-                    commits.forgotten.insert(session);
+                    let found =
+                        self.open_record(name, ObjectType::Tombstone, &bytes, |content| {
+                            let tombstone = Tombstone::decode(content)?;
+                            Ok((tombstone.session == session, tombstone))
+                        })?;
+                    commits.forgotten.extend(found.map(|tombstone| tombstone.session));
                 }
                 MetaName::Label(session, _) => {
                     self.open_record(name, ObjectType::Label, &bytes, |content| {

@@ -8,7 +8,7 @@ use crate::{
     entry::TreePath,
     error::{ErrorKind, Result},
     monitor::SilentMonitor,
-    repository::{Credential, InitOptions, Repository, Storage},
+    repository::{Credential, InitOptions, Pins, Repository, Storage},
     restore::{RestoreOptions, restore},
     runtime::Runtime,
     source::Sink,
@@ -34,7 +34,11 @@ impl Place {
     }
 
     fn storage(&self) -> Storage {
-        Storage { target: self.record.clone(), cache: Some(self.cache.clone()) }
+        Storage {
+            target: self.record.clone(),
+            cache: Some(self.cache.clone()),
+            pins: Pins::default(),
+        }
     }
 
     async fn init(&self) -> Result<Repository> {

@@ -1,0 +1,174 @@
+//! What this machine remembers of a repository, so that a storage cannot take it back in time or
+//! hide snapshots unnoticed.
+//!
+//! A pin is kept in a target of this machine's own (a private folder), one object a repository:
+//! the highest collector generation seen, and every snapshot that was there and not forgotten.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use bytes::Bytes;
+
+use super::{History, MetaListing, Repository};
+use crate::{
+    error::{Error, ErrorKind, Result},
+    format::{cbor, commit::ObjectHash},
+    id::SessionId,
+    target::{ByteRange, ObjectKey, SharedTarget, TargetErrorKind, TargetExt},
+};
+
+/// Where pins are kept, and what to do where they do not fit.
+#[derive(Debug, Clone, Default)]
+pub struct Pins {
+    /// A private place of this machine; without one nothing is remembered.
+    pub store: Option<SharedTarget>,
+    /// Take what is there for granted, and remember that from now on.
+    pub accepts_rollback: bool,
+    /// A commit that must be there, by the beginning of its hash in hex: for machines that
+    /// remember nothing yet.
+    pub expected_head: Option<String>,
+}
+
+/// What is remembered of one repository.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+struct Pin {
+    generation: u64,
+    /// Commits by session, with their hashes.
+    commits: BTreeMap<SessionId, ObjectHash>,
+}
+
+impl Pin {
+    fn of(listing: &MetaListing, history: &History) -> Self {
+        let commits = history.commits.iter().filter(|loaded| loaded.is_made());
+        Self {
+            generation: listing.newest_head(),
+            commits: commits.map(|loaded| (loaded.commit.session, loaded.hash)).collect(),
+        }
+    }
+
+    fn encode(&self) -> Vec<u8> {
+        cbor::encode_with(|out| {
+            out.array(2)?.u64(self.generation)?.array(self.commits.len() as u64)?;
+            for (session, hash) in &self.commits {
+                out.array(2)?.bytes(session.as_bytes())?.bytes(hash)?;
+            }
+            Ok(())
+        })
+    }
+
+    fn decode(bytes: &[u8]) -> Result<Self> {
+        cbor::decode_with(bytes, "pin", |input| {
+            cbor::array_of(input, 2)?;
+            let mut pin = Self { generation: input.u64()?, commits: BTreeMap::new() };
+            for _ in 0..cbor::array_len(input)? {
+                cbor::array_of(input, 2)?;
+                let session = SessionId(cbor::fixed(input)?);
+                pin.commits.insert(session, cbor::fixed(input)?);
+            }
+            Ok(pin)
+        })
+    }
+
+    /// What of this is not there any more though nobody forgot it.
+    fn missing_in(&self, now: &Self, history: &History) -> Option<String> {
+        let unreadable: BTreeSet<&str> =
+            history.damaged.iter().map(|problem| problem.item.as_str()).collect();
+        for (session, hash) in &self.commits {
+            let is_damaged = unreadable.iter().any(|name| name.ends_with(&session.to_string()));
+            match now.commits.get(session) {
+                Some(found) if found == hash => {}
+                Some(_) => return Some(format!("snapshot {session} is another one than before")),
+                None if history.tombstones.contains(session) || is_damaged => {}
+                None => return Some(format!("snapshot {session} is missing")),
+            }
+        }
+        (self.generation > now.generation).then(|| {
+            let (then, now) = (self.generation, now.generation);
+            format!("prune was at step {then} and is at step {now} now")
+        })
+    }
+}
+
+impl Repository {
+    /// Compares what is there with what this machine remembers, and remembers what is there now.
+    ///
+    /// # Errors
+    /// `Damaged` if a snapshot that this machine has seen is neither there nor forgotten, if the
+    /// collector went back, or if the expected head is not there.
+    pub(crate) async fn check_pin(&self, listing: &MetaListing, history: &History) -> Result<()> {
+        let pins = &self.0.pins;
+        if let Some(expected) = &pins.expected_head {
+            self.expect_head(expected, history)?;
+        }
+        let Some(store) = &pins.store else { return Ok(()) };
+        let key = ObjectKey::parse(&self.id().to_string())
+            .map_err(|error| Error::internal("a bad name of a pin").because(error))?;
+        let now = Pin::of(listing, history);
+        let before = match store.get(&key, ByteRange::Full).await {
+            Ok(bytes) => Pin::decode(&bytes).unwrap_or_else(|error| {
+                tracing::warn!(%error, "what this machine remembered cannot be read");
+                Pin::default()
+            }),
+            Err(error) if error.kind() == TargetErrorKind::NotFound => Pin::default(),
+            Err(error) => {
+                tracing::warn!(%error, "what this machine remembers cannot be read");
+                return Ok(());
+            }
+        };
+        if !pins.accepts_rollback
+            && let Some(missing) = before.missing_in(&now, history)
+        {
+            return Err(self.went_back(&missing));
+        }
+        // what is damaged today is still expected tomorrow
+        let known = before.clone();
+        let mut next = now;
+        for (session, hash) in before.commits {
+            let is_kept = !history.tombstones.contains(&session) && !pins.accepts_rollback;
+            if is_kept {
+                next.commits.entry(session).or_insert(hash);
+            }
+        }
+        if next != known
+            && let Err(error) = store.replace(&key, Bytes::from(next.encode())).await
+        {
+            tracing::warn!(%error, "this machine cannot remember what it saw");
+        }
+        Ok(())
+    }
+
+    fn went_back(&self, missing: &str) -> Error {
+        let message = format!("the repository is not what this machine saw last: {missing}");
+        Error::new(ErrorKind::Damaged, message).on(self.target()).hint(
+            "the storage lost it, hides it or went back in time; look for another copy of the \
+             repository; --accept-rollback goes on with what is there",
+        )
+    }
+
+    fn expect_head(&self, expected: &str, history: &History) -> Result<()> {
+        let hex = |hash: &ObjectHash| hash.iter().map(|b| format!("{b:02x}")).collect::<String>();
+        let is_there = history.commits.iter().any(|loaded| hex(&loaded.hash).starts_with(expected));
+        if is_there {
+            return Ok(());
+        }
+        let message = format!("there is no commit with the hash {expected}");
+        Err(Error::new(ErrorKind::Damaged, message)
+            .on(self.target())
+            .hint("the repository is older than expected, or the snapshot was forgotten since"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn round_trip_and_truncation() {
+        let commits = [(SessionId([1; 16]), [2; 32]), (SessionId([3; 16]), [4; 32])];
+        let pin = Pin { generation: 9, commits: commits.into_iter().collect() };
+        let bytes = pin.encode();
+        assert_eq!(Pin::decode(&bytes).unwrap(), pin);
+        for length in 0..bytes.len() {
+            assert!(Pin::decode(&bytes[..length]).is_err());
+        }
+    }
+}
