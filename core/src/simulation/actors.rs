@@ -113,6 +113,13 @@ pub(super) async fn collect(world: Arc<World>, lane: u64) {
         let run = world.process(process, cache.clone(), async |repository| {
             prune(&repository, &options, Arc::new(SilentMonitor)).await
         });
-        drop(run.await);
+        if let Some(Ok(report)) = run.await {
+            world.count(|tally| {
+                tally.prunes += 1;
+                tally.taken_over += u64::from(report.took_over);
+                tally.packs_removed += report.packs_removed;
+                tally.packs_rewritten += report.packs_rewritten;
+            });
+        }
     }
 }

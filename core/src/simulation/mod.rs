@@ -13,7 +13,7 @@ mod dice;
 mod network;
 mod world;
 
-use self::world::World;
+use self::world::{Tally, World};
 
 /// How many clients back up.
 const WRITERS: u64 = 4;
@@ -28,6 +28,7 @@ struct Summary {
     /// Of all calls in their order.
     hash: String,
     calls: u64,
+    tally: Tally,
 }
 
 /// Runs one seed; panics if a promise is broken.
@@ -56,7 +57,7 @@ fn run(seed: u64, is_told: bool) -> Summary {
             }
             std::panic::resume_unwind(panic);
         }
-        Summary { hash, calls }
+        Summary { hash, calls, tally: world.tally() }
     })
 }
 
@@ -65,46 +66,56 @@ mod tests {
     use std::{
         ops::Range,
         panic::catch_unwind,
-        sync::{
-            Arc,
-            atomic::{AtomicU64, Ordering},
-        },
+        sync::{Arc, Mutex},
     };
 
-    use super::run;
+    use super::{run, world::Tally};
     use crate::tasks;
 
-    /// Runs all `seeds` on two threads; names those that fail.
+    /// What the threads of [`run_all`] share.
+    struct Progress {
+        seeds: Range<u64>,
+        failed: Vec<u64>,
+        calls: u64,
+        tally: Tally,
+    }
+
+    /// Runs seeds until there are none left.
+    fn work(progress: &Mutex<Progress>) {
+        let next = || progress.lock().unwrap().seeds.next();
+        while let Some(seed) = next() {
+            let outcome = catch_unwind(|| run(seed, false));
+            let mut progress = progress.lock().unwrap();
+            match outcome {
+                Ok(summary) => {
+                    progress.calls += summary.calls;
+                    progress.tally = progress.tally.plus(summary.tally);
+                }
+                Err(_) => progress.failed.push(seed),
+            }
+        }
+    }
+
+    /// Runs all `seeds` on two threads; fails with those that broke a promise.
     fn run_all(seeds: Range<u64>) {
-        let next = Arc::new(AtomicU64::new(seeds.start));
-        let calls = Arc::new(AtomicU64::new(0));
-        let threads: Vec<_> = (0..2)
-            .map(|_| {
-                let (next, calls, end) = (next.clone(), calls.clone(), seeds.end);
-                tasks::spawn_thread("simulation", move || {
-                    let mut failed = Vec::new();
-                    loop {
-                        let seed = next.fetch_add(1, Ordering::Relaxed);
-                        if seed >= end {
-                            return Ok(failed);
-                        }
-                        match catch_unwind(|| run(seed, false)) {
-                            Ok(summary) => calls.fetch_add(summary.calls, Ordering::Relaxed),
-                            Err(_) => {
-                                println!("seed {seed} failed");
-                                failed.push(seed);
-                                0
-                            }
-                        };
-                    }
-                })
-                .unwrap()
+        let count = seeds.end - seeds.start;
+        let (failed, tally) = (Vec::new(), Tally::default());
+        let progress = Arc::new(Mutex::new(Progress { seeds, failed, calls: 0, tally }));
+        let threads = [(); 2].map(|()| {
+            let progress = progress.clone();
+            tasks::spawn_thread("simulation", move || {
+                work(&progress);
+                Ok(())
             })
-            .collect();
-        let failed: Vec<u64> =
-            threads.into_iter().flat_map(|thread| thread.join().unwrap()).collect();
-        println!("{} seeds, {} calls", seeds.end - seeds.start, calls.load(Ordering::Relaxed));
+            .unwrap()
+        });
+        threads.into_iter().for_each(|thread| thread.join().unwrap());
+        let Progress { failed, calls, tally, .. } = &*progress.lock().unwrap();
+        println!("{count} seeds, {calls} calls, {tally:#?}");
         assert!(failed.is_empty(), "{} seeds failed: {failed:?}", failed.len());
+        let Tally { fenced, killed, taken_over, packs_removed, packs_rewritten, bases, .. } = tally;
+        let happened = [fenced, killed, taken_over, packs_removed, packs_rewritten, bases];
+        assert!(happened.iter().all(|count| **count > 0), "too little went wrong: {tally:?}");
     }
 
     #[test]

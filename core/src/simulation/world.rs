@@ -18,7 +18,7 @@ use crate::{
     chunker::ChunkParams,
     crypto::KdfCost,
     entry::{EntryKind, TreePath},
-    error::Result,
+    error::{ErrorKind, Result},
     format::descriptor::Settings,
     id::{ClientId, SessionId},
     look,
@@ -40,6 +40,42 @@ pub(super) type Tree = BTreeMap<TreePath, Arc<Vec<u8>>>;
 /// The lane of what happens before and after everything else.
 const QUIET_LANE: u64 = 15;
 
+/// What happened: a simulation in which nothing goes wrong proves nothing.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(super) struct Tally {
+    /// Snapshots whose writer was told that they stand.
+    pub(super) snapshots: u64,
+    /// Backups that a collector had given up, and prunes that another one took over.
+    pub(super) fenced: u64,
+    /// Processes that were killed, and that failed for another reason.
+    pub(super) killed: u64,
+    pub(super) failed: u64,
+    /// Prunes that came to their end, and those that took another one over.
+    pub(super) prunes: u64,
+    pub(super) taken_over: u64,
+    pub(super) packs_removed: u64,
+    pub(super) packs_rewritten: u64,
+    /// Repositories whose index was written anew.
+    pub(super) bases: u64,
+}
+
+impl Tally {
+    /// Both together.
+    pub(super) fn plus(self, other: Self) -> Self {
+        Self {
+            snapshots: self.snapshots + other.snapshots,
+            fenced: self.fenced + other.fenced,
+            killed: self.killed + other.killed,
+            failed: self.failed + other.failed,
+            prunes: self.prunes + other.prunes,
+            taken_over: self.taken_over + other.taken_over,
+            packs_removed: self.packs_removed + other.packs_removed,
+            packs_rewritten: self.packs_rewritten + other.packs_rewritten,
+            bases: self.bases + other.bases,
+        }
+    }
+}
+
 /// A snapshot that its writer was told of.
 struct Promise {
     tree: Tree,
@@ -55,6 +91,7 @@ pub(super) struct World {
     /// The longest pause between two runs of an actor.
     pub(super) pause_max: Duration,
     promises: Mutex<BTreeMap<SessionId, Promise>>,
+    tally: Mutex<Tally>,
 }
 
 /// Who runs a process: an actor, and which of its processes it is.
@@ -74,6 +111,7 @@ impl World {
             weather: Weather::of(&dice),
             pause_max: Duration::from_secs(60 << dice.below(9)),
             promises: Mutex::default(),
+            tally: Mutex::default(),
         });
         let (door, _) = world.door(ProcessId { lane: QUIET_LANE, number: 0 }, Weather::CALM);
         let mut settings = Settings::new(Timestamp(0));
@@ -116,16 +154,33 @@ impl World {
     ) -> Option<Result<T>> {
         let (target, killed) = self.door(process, self.weather);
         let cache = cache.map(|cache| cache as SharedTarget);
-        let storage = Storage { target, cache };
+        let storage = Storage { cache, ..Storage::from(target) };
         let running = async {
             let credential = Credential::Password(password());
             work(Repository::open(storage, self.runtime(process), &credential).await?).await
         };
-        tokio::select! {
+        let done = tokio::select! {
             biased;
             () = killed.notified() => None,
             done = running => Some(done),
-        }
+        };
+        self.count(|tally| match &done {
+            None => tally.killed += 1,
+            Some(Err(error)) if error.kind() == ErrorKind::Conflict => tally.fenced += 1,
+            Some(Err(_)) => tally.failed += 1,
+            Some(Ok(_)) => {}
+        });
+        done
+    }
+
+    /// Notes what happened.
+    pub(super) fn count(&self, note: impl FnOnce(&mut Tally)) {
+        note(&mut self.tally.lock().unwrap_or_else(PoisonError::into_inner));
+    }
+
+    /// What happened so far.
+    pub(super) fn tally(&self) -> Tally {
+        *self.tally.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Lets time go by.
@@ -139,6 +194,7 @@ impl World {
 
     /// A writer was told that its snapshot stands.
     pub(super) fn promise(&self, snapshot: SessionId, tree: Tree) {
+        self.count(|tally| tally.snapshots += 1);
         self.promises().insert(snapshot, Promise { tree, is_doomed: false });
     }
 
@@ -169,6 +225,8 @@ impl World {
             };
             prune(&repository, &options, Arc::new(SilentMonitor)).await.unwrap();
         }
+        let overview = repository.overview().await.unwrap();
+        self.count(|tally| tally.bases += u64::from(overview.view.head().base.is_some()));
         self.expect_promises_kept(&repository).await;
         expect_no_garbage(&repository).await;
     }
