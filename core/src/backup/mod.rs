@@ -150,9 +150,10 @@ pub async fn backup(
     monitor.phase(Phase::Opening);
     let session = session::Session::begin(repository, &source.roots(), options).await?;
     monitor.phase(Phase::BackingUp);
+    let run = pipeline::run(repository, source.clone(), options, &session, &monitor);
     let outcome = tokio::select! {
         biased;
-        outcome = pipeline::run(repository, source.clone(), options, &session, &monitor) => outcome?,
+        outcome = run => outcome?,
         never = session.keep_alive() => match never {},
     };
     let mut report = outcome.report(&session);

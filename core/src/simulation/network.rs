@@ -1,8 +1,8 @@
 //! The storage as the actors of a simulation see it: far away, slow, forgetful.
 //!
-//! A request, once sent, does what it asks for even if the process that sent it is gone; some do it twice, the
-//! second time much later. Answers get lost. Listings of several pages show each page as it was
-//! at another moment. Knows nothing of what is stored.
+//! A request, once sent, does what it asks for even if the process that sent it is gone; some do
+//! it twice, the second time much later. Answers get lost. Listings of several pages show each
+//! page as it was at another moment. Knows nothing of what is stored.
 
 use std::{
     fmt,
