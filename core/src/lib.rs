@@ -49,3 +49,6 @@ pub mod verify;
 
 #[cfg(test)]
 mod testing;
+
+#[cfg(test)]
+mod simulation;

@@ -3,6 +3,9 @@
 //! All lanes share one walk and the bytes that it reads. Everything else (parent, chunker,
 //! index, packs, table, commit) is each lane's own, so that one may fail while the others go on.
 
+#[cfg(test)]
+pub(super) mod staged;
+
 use std::{
     sync::{Arc, atomic::AtomicU64, atomic::Ordering},
     time::Duration,
@@ -57,6 +60,15 @@ pub(super) struct Lane {
     packs: mpsc::Receiver<FinishedPack>,
 }
 
+/// How many packs of a lane there may be at once.
+#[derive(Debug, Clone, Copy)]
+struct Room {
+    /// Finished, and not yet being stored.
+    finished: usize,
+    /// In all.
+    packs: usize,
+}
+
 /// What the threads work with for one lane.
 pub(super) struct Parts {
     pub(super) shared: Arc<Shared>,
@@ -90,17 +102,27 @@ impl Lane {
         workers: usize,
         monitor: &Arc<dyn Monitor>,
     ) -> Result<(Self, Parts)> {
+        // every writer may keep one pack open while it has nothing to do; the others move on
+        let writers = workers + 1;
+        let room = Room { finished: 1, packs: writers + PACKS_MOVING };
+        Self::begin_with(plan, roots, room, monitor).await
+    }
+
+    async fn begin_with(
+        plan: Plan,
+        roots: &[String],
+        room: Room,
+        monitor: &Arc<dyn Monitor>,
+    ) -> Result<(Self, Parts)> {
         let Plan { repository, options, .. } = &plan;
         let session = Arc::new(Session::begin(repository, roots, options).await?);
         let shared = Arc::new(Shared::new(monitor.clone()));
         let parent = Parent::open(repository, &session, &shared).await?;
         let settings = repository.settings();
         let known = Arc::new(Known::new());
-        let (finished, packs) = mpsc::channel(1);
-        // every writer may keep one pack open while it has nothing to do; the others move on
-        let writers = workers + 1;
+        let (finished, packs) = mpsc::channel(room.finished);
         let pack_bytes = settings.pack_target_bytes;
-        let arenas = ArenaPool::new(writers + PACKS_MOVING, pack_bytes as usize);
+        let arenas = ArenaPool::new(room.packs, pack_bytes as usize);
         let packer = Packer::new(
             repository.keys().clone(),
             repository.runtime().randomness.clone(),
@@ -135,6 +157,7 @@ impl Lane {
     ) -> Result<BackupReport> {
         let session = self.session.clone();
         tokio::select! {
+            biased;
             result = self.store_and_commit(roots, end, monitor, began) => result,
             never = session.keep_alive() => match never {},
         }

@@ -36,8 +36,10 @@ mod writer;
 
 use std::{sync::Arc, time::Duration};
 
-use self::lane::Plan;
+#[cfg(test)]
+pub(crate) use self::lane::staged::backup_in_stages;
 
+use self::lane::Plan;
 use crate::{
     compress::Compression,
     error::{Error, ErrorKind, Result},

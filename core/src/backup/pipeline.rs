@@ -110,7 +110,7 @@ async fn interrupt_when_cancelled(
     futures::future::pending().await
 }
 
-struct Threads {
+pub(super) struct Threads {
     shared: Arc<Lanes>,
     scanner: Thread<Vec<ScanCounts>>,
     workers: Vec<Thread<()>>,
@@ -126,7 +126,7 @@ struct LaneThreads {
 }
 
 impl Threads {
-    fn start(
+    pub(super) fn start(
         lanes: Vec<Parts>,
         source: Arc<dyn Source>,
         workers: usize,
@@ -158,7 +158,7 @@ impl Threads {
     }
 
     /// Waits for all threads.
-    fn join(self) -> Vec<Result<LaneEnd>> {
+    pub(super) fn join(self) -> Vec<Result<LaneEnd>> {
         let counts = self.scanner.join();
         let workers = self.workers.into_iter().map(Thread::join).collect::<Vec<Result<()>>>();
         for error in workers.into_iter().filter_map(Result::err) {

@@ -65,6 +65,7 @@ impl Uploader {
         let mut is_open = true;
         while is_open || !uploads.is_empty() {
             tokio::select! {
+                biased;
                 pack = finished.recv(), if is_open && uploads.len() < at_once => match pack {
                     Some(pack) => uploads.push(store(&repository, is_dry_run, pack)),
                     None => is_open = false,

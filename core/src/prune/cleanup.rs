@@ -90,12 +90,12 @@ pub(super) async fn trimmed(
         .collect();
     let committed: BTreeSet<SessionId> = overview.listing.commits().collect();
     for session in gone.sessions() {
-        if !made.contains(&session) && committed.contains(&session) {
-            if let Ok(loaded) = repository.load_commit(session).await
-                && loaded.is_made()
-            {
-                made.insert(session);
-            }
+        if !made.contains(&session)
+            && committed.contains(&session)
+            && let Ok(loaded) = repository.load_commit(session).await
+            && loaded.is_made()
+        {
+            made.insert(session);
         }
     }
     Ok(gone.iter().filter(|pack| !made.contains(&pack.session)).collect())

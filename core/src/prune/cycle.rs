@@ -88,6 +88,10 @@ impl Cycle<'_> {
     /// Begins where no cycle is under way.
     async fn begin(&mut self, overview: Overview) -> Result<()> {
         let overview = self.settle(overview).await?;
+        if overview.view.head().phase != CyclePhase::Idle {
+            // another collector began meanwhile: what it has condemned must stay so
+            return Err(overtaken());
+        }
         self.monitor.phase(Phase::Reading);
         let used = usage::measure(self.repository, &overview, self.monitor).await?;
         self.sizes = used.packs.iter().map(|(pack, usage)| (*pack, usage.size_bytes)).collect();
@@ -225,6 +229,7 @@ impl Cycle<'_> {
             self.move_and_commit(overview, head, partly, compacts_index, &announcement).await
         };
         let done = tokio::select! {
+            biased;
             done = work => done,
             never = announcement.keep_alive() => match never {},
         };
@@ -232,8 +237,9 @@ impl Cycle<'_> {
             Ok(maintained) => Ok(Some(maintained)),
             Err(error) => {
                 // a commit that was sent may still arrive: the session must end, not vanish
-                barrier::give_up(repository, announcement.session()).await?;
-                if !is_for_lack_of_room(&error) {
+                let given_up = barrier::give_up(repository, announcement.session()).await?;
+                // if it did arrive, forwarding leads to what was moved: the next prune knows of it
+                if given_up.is_none() || !is_for_lack_of_room(&error) {
                     return Err(error);
                 }
                 tracing::warn!(%error, "no room to rewrite packs: only what nobody needs goes");

@@ -258,8 +258,15 @@ impl PackReader {
     /// usual few.
     pub(crate) fn with_segments(&self, count: usize) -> Self {
         let (target, keys, cache) = (self.target.clone(), self.keys.clone(), self.cache.clone());
-        let directories = Recent::new(DIRECTORIES_MAX);
-        Self { target, keys, cache, directories, segments: Recent::new(count) }
+        Self {
+            target,
+            keys,
+            cache,
+            directories: Recent::new(DIRECTORIES_MAX),
+            segments: Recent::new(count),
+            forwarding: RwLock::new(self.forwarding()),
+            successors: Recent::new(DIRECTORIES_MAX),
+        }
     }
 
     /// The directory of a pack, from memory or by one ranged read (two if it is long).
