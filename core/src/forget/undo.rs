@@ -91,22 +91,62 @@ pub async fn forgotten(repository: &Repository) -> Result<SnapshotList> {
 /// done then.
 pub async fn undo(repository: &Repository, id: SessionId, options: &UndoOptions) -> Result<Undone> {
     let announcement = Announcement::make(repository, options.client, &options.host).await?;
-    let result = bring_back(repository, id, announcement.session(), options);
+    let work = async {
+        match prepare(repository, id, announcement.session(), options).await? {
+            Found::AlreadyBack(snapshot) => Ok(Undone { forgotten: id, snapshot, is_new: false }),
+            Found::Ready(ready) => bring_back(repository, id, *ready, &announcement).await,
+        }
+    };
     let result = tokio::select! {
-        result = result => result,
+        biased;
+        result = work => result,
         never = announcement.keep_alive() => match never {},
     };
-    // resolved or given up: either way nobody need wait for it
+    // resolved, given up, or never begun: nobody need wait for it
     announcement.withdraw().await;
     result
+}
+
+/// What there is of a forgotten snapshot.
+enum Found {
+    /// An earlier run has brought it back as this one.
+    AlreadyBack(SessionId),
+    /// All of it, and nothing is done yet.
+    Ready(Box<Ready>),
+}
+
+/// All that it takes to bring a snapshot back.
+struct Ready {
+    commit: Commit,
+    references: PackSet,
+    said: Label,
 }
 
 async fn bring_back(
     repository: &Repository,
     id: SessionId,
+    ready: Ready,
+    announcement: &Announcement,
+) -> Result<Undone> {
+    let session = announcement.session();
+    let Ready { mut commit, references, said } = ready;
+    if let Err(error) = repository.create_commit(&mut commit, &references).await {
+        // it may still arrive: the session must end before its announcement goes
+        repository.give_up(session).await?;
+        return Err(error);
+    }
+    if said.is_held {
+        label::write(repository, &Label { session, ..said }, 0).await?;
+    }
+    Ok(Undone { forgotten: id, snapshot: session, is_new: true })
+}
+
+async fn prepare(
+    repository: &Repository,
+    id: SessionId,
     session: SessionId,
     options: &UndoOptions,
-) -> Result<Undone> {
+) -> Result<Found> {
     let overview = repository.overview().await?;
     let history = &overview.history;
     if !history.tombstones.contains(&id) {
@@ -120,13 +160,13 @@ async fn bring_back(
     let original = Some(loaded.commit.original.unwrap_or(itself));
     let mut live = history.snapshots().map(|loaded| &loaded.commit);
     if let Some(copy) = live.find(|commit| commit.original == original) {
-        return Ok(Undone { forgotten: id, snapshot: copy.session, is_new: false });
+        return Ok(Found::AlreadyBack(copy.session));
     }
     expect_data(repository, &overview, &loaded).await?;
     let own = history.commits.iter().filter(|one| one.commit.client == options.client);
     let sequence = own.map(|one| one.commit.sequence).max().unwrap_or(0) + 1;
     let said = label::current(repository, &overview.listing, &loaded.commit).await?;
-    let mut commit = Commit {
+    let commit = Commit {
         session,
         client: options.client,
         sequence,
@@ -140,11 +180,7 @@ async fn bring_back(
         original,
         ..loaded.commit.clone()
     };
-    repository.create_commit(&mut commit, &loaded.references).await?;
-    if said.is_held {
-        label::write(repository, &Label { session, ..said }, 0).await?;
-    }
-    Ok(Undone { forgotten: id, snapshot: session, is_new: true })
+    Ok(Found::Ready(Box::new(Ready { commit, references: loaded.references, said })))
 }
 
 /// Fails unless everything that the snapshot needs is stored and will stay.

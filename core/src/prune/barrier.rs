@@ -13,11 +13,10 @@ use bytes::Bytes;
 
 use super::PruneOptions;
 use crate::{
-    error::{ErrorKind, Result},
-    format::{commit::Commit, object::ObjectType, record, session::SessionRecord},
+    error::Result,
+    format::{object::ObjectType, record, session::SessionRecord},
     id::SessionId,
     monitor::{Monitor, Problem},
-    packset::PackSet,
     repository::{
         Repository,
         layout::{self, MetaName},
@@ -70,7 +69,7 @@ pub(super) async fn wait(
             let is_over = match look(repository, session).await? {
                 Life::Ended => true,
                 Life::Vanished => {
-                    given_up.extend(give_up(repository, session).await?);
+                    given_up.extend(repository.give_up(session).await?);
                     true
                 }
                 Life::Beats(beat) => match last {
@@ -79,7 +78,7 @@ pub(super) async fn wait(
                         patience == Patience::UntilAlive
                     }
                     Some(sight) if now.saturating_sub(sight.since) >= options.fence_after => {
-                        given_up.extend(give_up(repository, session).await?);
+                        given_up.extend(repository.give_up(session).await?);
                         true
                     }
                     Some(_) => false,
@@ -138,25 +137,4 @@ async fn look(repository: &Repository, session: SessionId) -> Result<Life> {
 fn beat_of(repository: &Repository, name: &str, bytes: &Bytes) -> Option<u64> {
     let content = record::open(repository.keys(), ObjectType::Session, name, bytes).ok()?;
     SessionRecord::decode(&content).ok().map(|record| record.beat)
-}
-
-/// Ends a session without a snapshot; `None` if it ended by itself meanwhile.
-pub(super) async fn give_up(
-    repository: &Repository,
-    session: SessionId,
-) -> Result<Option<SessionId>> {
-    let now = repository.runtime().clock.now();
-    let mut commit = Commit {
-        repository: repository.id(),
-        session,
-        time: now,
-        started: now,
-        committed: now,
-        ..Commit::blank()
-    };
-    match repository.create_commit(&mut commit, &PackSet::default()).await {
-        Ok(_) => Ok(Some(session)),
-        Err(error) if error.kind() == ErrorKind::Conflict => Ok(None),
-        Err(error) => Err(error),
-    }
 }

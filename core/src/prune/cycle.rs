@@ -237,7 +237,7 @@ impl Cycle<'_> {
             Ok(maintained) => Ok(Some(maintained)),
             Err(error) => {
                 // a commit that was sent may still arrive: the session must end, not vanish
-                let given_up = barrier::give_up(repository, announcement.session()).await?;
+                let given_up = repository.give_up(announcement.session()).await?;
                 // if it did arrive, forwarding leads to what was moved: the next prune knows of it
                 if given_up.is_none() || !is_for_lack_of_room(&error) {
                     return Err(error);

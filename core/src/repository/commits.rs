@@ -96,6 +96,27 @@ impl Repository {
         Ok(hash)
     }
 
+    /// Ends a session without a snapshot; `None` if it ended by itself meanwhile.
+    ///
+    /// # Errors
+    /// What the target reports.
+    pub(crate) async fn give_up(&self, session: SessionId) -> Result<Option<SessionId>> {
+        let now = self.runtime().clock.now();
+        let mut commit = Commit {
+            repository: self.id(),
+            session,
+            time: now,
+            started: now,
+            committed: now,
+            ..Commit::blank()
+        };
+        match self.create_commit(&mut commit, &PackSet::default()).await {
+            Ok(_) => Ok(Some(session)),
+            Err(error) if error.kind() == ErrorKind::Conflict => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
     /// Seals a commit with its reference list; `commit.references` is set here.
     pub(crate) fn seal_commit(
         &self,
