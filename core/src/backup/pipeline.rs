@@ -286,7 +286,7 @@ impl Threads {
         let (jobs, queue) = bounded(JOBS_MAX);
         let (items, rows) = bounded(ITEMS_MAX);
         let settings = parts.repository.settings();
-        let keys = parts.repository.keys().current();
+        let keys = parts.repository.keys().chunk_keys();
         let chunker = Arc::new(Chunker::new(keys.chunker_key(), settings.chunking));
         let workers = (0..workers)
             .map(|_| {
