@@ -53,6 +53,10 @@ pub enum ObjectType {
     ReferenceList = 9,
     /// Settings of the repository.
     Settings = 10,
+    /// What a key slot says to who has the keys.
+    SlotNote = 12,
+    /// A key epoch that is in force.
+    Epoch = 13,
 }
 
 impl ObjectType {
@@ -74,6 +78,8 @@ impl ObjectType {
             Self::Tombstone => "tombstone",
             Self::ReferenceList => "reference list",
             Self::Settings => "settings",
+            Self::SlotNote => "key slot's note",
+            Self::Epoch => "key epoch",
         }
     }
 

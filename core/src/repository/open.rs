@@ -254,6 +254,8 @@ fn refused(kind: SlotKind, fitting: usize) -> Error {
         (SlotKind::Password, _) => "the password is wrong",
         (SlotKind::Recovery, 0) => "no key slot takes a recovery key",
         (SlotKind::Recovery, _) => "the recovery key is not the one of this repository",
+        (SlotKind::KeyFile, 0) => "no key slot takes a key file",
+        (SlotKind::KeyFile, _) => "the key file is not one of this repository",
     };
     Error::new(ErrorKind::WrongKey, message)
 }
