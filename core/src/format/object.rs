@@ -53,6 +53,8 @@ pub enum ObjectType {
     ReferenceList = 9,
     /// Settings of the repository.
     Settings = 10,
+    /// What people say of a snapshot.
+    Label = 11,
     /// What a key slot says to who has the keys.
     SlotNote = 12,
     /// A key epoch that is in force.
@@ -78,6 +80,7 @@ impl ObjectType {
             Self::Tombstone => "tombstone",
             Self::ReferenceList => "reference list",
             Self::Settings => "settings",
+            Self::Label => "label",
             Self::SlotNote => "key slot's note",
             Self::Epoch => "key epoch",
         }
