@@ -6,6 +6,7 @@
 pub mod layout;
 pub mod packs;
 
+mod agent;
 mod announce;
 mod cache;
 mod commits;
@@ -17,10 +18,20 @@ mod open;
 mod selector;
 mod snapshot;
 mod table;
+mod unlock;
 mod view;
 
 use std::{fmt, sync::Arc};
 
+pub use self::{
+    agent::KeyAgent,
+    credential::Credential,
+    open::InitOptions,
+    selector::Selector,
+    snapshot::{Snapshot, SnapshotKind, SnapshotList},
+    table::{LoadedPage, Table, pieces_in, pieces_of},
+    unlock::Unlock,
+};
 pub(crate) use self::{
     announce::Announcement,
     cache::{Cache, directory_name, pack_of_copy, segment_name},
@@ -30,18 +41,11 @@ pub(crate) use self::{
     listing::MetaListing,
     view::{Overview, WriterView},
 };
-pub use self::{
-    credential::Credential,
-    open::InitOptions,
-    selector::Selector,
-    snapshot::{Snapshot, SnapshotKind, SnapshotList},
-    table::{LoadedPage, Table, pieces_in, pieces_of},
-};
 use self::{layout::MetaName, packs::PackReader, table::References};
 use crate::{
     crypto::KeyRing,
     format::{descriptor::Settings, page::TableRoot},
-    id::RepositoryId,
+    id::{RepositoryId, SlotId},
     runtime::Runtime,
     target::{BackupTarget, SharedTarget},
 };
@@ -82,6 +86,9 @@ struct Inner {
     cache: Cache,
     /// The key slot that opened it, if only the copy in the cache was looked at.
     remembered_slot: Option<MetaName>,
+    /// The key slot that opened it.
+    slot: SlotId,
+    agent: Option<Arc<dyn KeyAgent>>,
 }
 
 impl Inner {
@@ -107,6 +114,8 @@ impl Repository {
             },
             cache,
             remembered_slot: inner.remembered_slot,
+            slot: inner.slot,
+            agent: inner.agent.clone(),
         }
         .into_repository()
     }

@@ -30,9 +30,8 @@ impl KeyFile {
     /// `Invalid` for content that is too short, too long, or cannot be random.
     pub fn new(content: Zeroizing<Vec<u8>>) -> Result<Self> {
         let refused = |why: String| {
-            Error::new(ErrorKind::Invalid, why).hint(
-                "a key file holds at least 32 random bytes: `head -c 32 /dev/urandom > FILE`",
-            )
+            Error::new(ErrorKind::Invalid, why)
+                .hint("a key file holds at least 32 random bytes: `head -c 32 /dev/urandom > FILE`")
         };
         if content.is_empty() {
             return Err(refused("it is empty".to_owned()));
