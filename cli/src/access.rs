@@ -6,15 +6,16 @@ use std::{
     ffi::OsString,
     os::unix::ffi::OsStrExt,
     path::{Path, PathBuf},
-    sync::Arc,
+    sync::{Arc, OnceLock},
 };
 
 use strongroom_backends::{OpenMode, OpenOptions, TargetUrl};
 use strongroom_core::{
     entry::display_name,
-    error::Error,
+    error::{Error, ErrorKind},
     format::slot::RecoveryKey,
-    repository::{Credential, InitOptions, Repository, Storage},
+    id::RepositoryId,
+    repository::{Credential, InitOptions, KeyAgent, Repository, Storage, Unlock},
     runtime::Runtime,
     target::{
         KeyPrefix, SharedTarget, TargetErrorKind,
@@ -24,7 +25,8 @@ use strongroom_core::{
 };
 
 use crate::{
-    args::GlobalArgs,
+    agent::KernelAgent,
+    args::{AgentMode, GlobalArgs},
     cache, env,
     error::{Doing, Failure, Result},
     exit::Exit,
@@ -37,26 +39,43 @@ use crate::{
 pub struct Access {
     url: OsString,
     parsed: TargetUrl,
-    credential: Credential,
+    /// Empty as long as the agent may spare the user the question.
+    credential: OnceLock<Credential>,
+    agent: Option<Arc<KernelAgent>>,
     /// Where copies are kept, unless nobody wants any.
     cache_dir: Option<PathBuf>,
 }
 
 impl Access {
-    /// As the flags, the environment and, last of all, the user at the terminal say.
+    /// As the flags, the environment and, last of all, the user at the terminal say. If an agent
+    /// may hold what opens the repository, the user is not asked yet.
     pub fn new(args: &GlobalArgs, purpose: Purpose) -> Result<Self> {
+        let mut access = Self::without_credential(args)?;
+        let given = password::given(&args.credential, &env::variable, purpose)?;
+        if args.agent == AgentMode::On {
+            access.agent = Some(Arc::new(KernelAgent::new(args.agent_timeout)));
+        }
+        access.credential = match given {
+            Some(credential) => OnceLock::from(credential),
+            None if access.agent.is_some() && purpose == Purpose::Open => OnceLock::new(),
+            None => OnceLock::from(password::ask_for(purpose)?),
+        };
+        Ok(access)
+    }
+
+    /// Where the repository is; opens none.
+    pub fn without_credential(args: &GlobalArgs) -> Result<Self> {
         let Some(url) = args.repo.clone().filter(|url| !url.is_empty()) else {
             return Err(Failure::usage("no repository was named")
                 .hint("use -r/--repo or set STRONGROOM_REPOSITORY"));
         };
         let parsed = TargetUrl::parse(&url)
             .map_err(|error| Failure::from(Error::from(error)).with_exit(Exit::Usage))?;
-        let credential = password::credential(&args.credential, &env::variable, purpose)?;
         let cache_dir = match args.no_cache {
             true => None,
             false => args.cache_dir.clone().or_else(|| env::cache_dir(&env::variable)),
         };
-        Ok(Self { url, parsed, credential, cache_dir })
+        Ok(Self { url, parsed, credential: OnceLock::new(), agent: None, cache_dir })
     }
 
     /// Where the repository is, if it is a folder of this machine.
@@ -67,13 +86,9 @@ impl Access {
         }
     }
 
-    fn password(&self) -> Result<&password::Password> {
-        match &self.credential {
-            Credential::Password(password) => Ok(password),
-            Credential::RecoveryKey(_) => {
-                Err(Failure::usage("a new repository needs a password, not a recovery key"))
-            }
-        }
+    fn unlock(&self) -> Unlock {
+        let agent = self.agent.clone().map(|agent| agent as Arc<dyn KeyAgent>);
+        Unlock { credential: self.credential.get().cloned(), agent }
     }
 }
 
@@ -109,6 +124,29 @@ impl Context {
         self.interrupt.or(self.open_existing()).await
     }
 
+    /// What the user gave, or is asked for now.
+    pub async fn credential(&self) -> Result<&Credential> {
+        if let Some(credential) = self.access.credential.get() {
+            return Ok(credential);
+        }
+        let asking = async {
+            let asked = tokio::task::spawn_blocking(|| password::ask_for(Purpose::Open));
+            asked.await.unwrap_or_else(|_| Err(Failure::interrupted()))
+        };
+        let typed = self.interrupt.or(asking).await?;
+        Ok(self.access.credential.get_or_init(|| typed))
+    }
+
+    /// Which repository is there; opens nothing.
+    pub async fn repository_id(&self) -> Result<RepositoryId> {
+        let doing = || "cannot look at the repository".to_owned();
+        let looking = async {
+            let target = self.target(OpenMode::Existing).await.doing(doing)?;
+            Repository::id_at(&target).await.doing(doing)
+        };
+        self.interrupt.or(looking).await
+    }
+
     /// Makes a repository.
     pub async fn init(&self, options: &InitOptions) -> Result<(Opened, RecoveryKey)> {
         self.interrupt.or(self.init_new(options)).await
@@ -132,16 +170,23 @@ impl Context {
         let doing = || "cannot open the repository".to_owned();
         let target = self.target(OpenMode::Existing).await.doing(doing)?;
         let metrics = layers(target, &self.runtime).await.doing(doing)?;
-        let credential = &self.access.credential;
         let storage = self.storage(&metrics).await;
-        let repository =
-            Repository::open(storage, self.runtime.clone(), credential).await.doing(doing)?;
-        Ok(Opened { repository, metrics })
+        let runtime = self.runtime.clone();
+        let unlock = self.access.unlock();
+        let opened = Repository::unlock(storage.clone(), runtime.clone(), &unlock).await;
+        let repository = match opened {
+            // the agent did not know
+            Err(error) if unlock.credential.is_none() && error.kind() == ErrorKind::WrongKey => {
+                self.credential().await?;
+                Repository::unlock(storage, runtime, &self.access.unlock()).await
+            }
+            other => other,
+        };
+        Ok(Opened { repository: repository.doing(doing)?, metrics })
     }
 
     async fn init_new(&self, options: &InitOptions) -> Result<(Opened, RecoveryKey)> {
         let doing = || "cannot make a repository".to_owned();
-        let password = self.access.password()?;
         let target = self.target(OpenMode::Create).await.doing(doing)?;
         let metrics = layers(target, &self.runtime).await.doing(doing)?;
         let trusts_create = self.probe(&metrics).await.doing(doing)?;
@@ -149,7 +194,9 @@ impl Context {
         let storage = self.storage(&metrics).await;
         let runtime = self.runtime.clone();
         let (repository, key) =
-            Repository::init(storage, runtime, password, options).await.doing(doing)?;
+            Repository::init_with(storage, runtime, &self.access.unlock(), &label(), options)
+                .await
+                .doing(doing)?;
         Ok((Opened { repository, metrics }, key))
     }
 
@@ -206,4 +253,9 @@ pub async fn layers(target: SharedTarget, runtime: &Runtime) -> Result<Arc<Metri
     let limited = Arc::new(ConcurrencyLimitLayer::new(target, capabilities.concurrency.max(1)));
     let retried = RetryLayer::new(limited, RetryConfig::default(), runtime.clone());
     Ok(Arc::new(MetricsLayer::new(Arc::new(retried))))
+}
+
+/// Whose key slot it is, unless somebody says otherwise.
+pub fn label() -> String {
+    format!("{}@{}", env::user_name(), env::host_name())
 }

@@ -13,11 +13,11 @@ use strongroom_core::{format::slot::RecoveryKey, repository::Credential};
 use zeroize::Zeroizing;
 
 use crate::{
-    args::CredentialArgs,
+    args::{CredentialArgs, NewPasswordArgs},
     env::{self, Lookup},
     error::{Failure, Result},
     exit::Exit,
-    words,
+    key_file, words,
 };
 
 /// A password, as the user typed it.
@@ -42,6 +42,7 @@ enum Origin {
     PasswordFile(PathBuf),
     PasswordCommand(String),
     RecoveryKeyFile(PathBuf),
+    KeyFile(PathBuf),
     Terminal,
 }
 
@@ -54,20 +55,73 @@ pub fn credential(
     lookup: Lookup<'_>,
     purpose: Purpose,
 ) -> Result<Credential> {
+    match given(args, lookup, purpose)? {
+        Some(credential) => Ok(credential),
+        None => ask_for(purpose),
+    }
+}
+
+/// The credential that flags and environment point to, if they do.
+///
+/// # Errors
+/// Those of [`credential`].
+pub fn given(
+    args: &CredentialArgs,
+    lookup: Lookup<'_>,
+    purpose: Purpose,
+) -> Result<Option<Credential>> {
     let password = match origin(args, lookup)? {
         Origin::RecoveryKeyFile(_) if purpose == Purpose::Create => {
-            return Err(Failure::usage("a new repository needs a password, not a recovery key"));
+            return Err(Failure::usage(
+                "a new repository needs a password or a key file, not a recovery key",
+            ));
         }
-        Origin::RecoveryKeyFile(path) => return recovery_key(&path).map(Credential::RecoveryKey),
+        Origin::RecoveryKeyFile(path) => {
+            return recovery_key(&path).map(|key| Some(Credential::RecoveryKey(key)));
+        }
+        Origin::KeyFile(path) => {
+            return key_file::read(&path).map(|file| Some(Credential::KeyFile(file)));
+        }
         Origin::PasswordVariable(password) => Zeroizing::new(password),
         Origin::PasswordFile(path) => from_file(&path)?,
         Origin::PasswordCommand(command) => from_command(&command)?,
-        Origin::Terminal => from_terminal(purpose)?,
+        Origin::Terminal => return Ok(None),
     };
-    if password.is_empty() {
-        return Err(Failure::usage("the password is empty"));
+    not_empty(password).map(Some)
+}
+
+/// What the user types.
+///
+/// # Errors
+/// If there is no terminal, two passwords that differ, an empty one.
+pub fn ask_for(purpose: Purpose) -> Result<Credential> {
+    not_empty(from_terminal("repository password: ", purpose)?)
+}
+
+/// A new password: where the flags point to, else what the user types twice.
+///
+/// # Errors
+/// Those of [`credential`].
+pub fn new_password(args: &NewPasswordArgs) -> Result<Credential> {
+    let password = match (&args.new_password_file, &args.new_password_command) {
+        (Some(path), _) => from_file(path)?,
+        (None, Some(command)) => from_command(command)?,
+        (None, None) => from_terminal("new password: ", Purpose::Create).map_err(|failure| {
+            match failure.exit() {
+                Exit::WrongKey => Failure::usage("no new password was given")
+                    .hint("use --new-password-file or --new-password-command"),
+                _ => failure,
+            }
+        })?,
+    };
+    not_empty(password)
+}
+
+fn not_empty(password: Password) -> Result<Credential> {
+    match password.is_empty() {
+        true => Err(Failure::usage("the password is empty")),
+        false => Ok(Credential::Password(password)),
     }
-    Ok(Credential::Password(password))
 }
 
 /// Flags win over the environment; two variables that contradict each other are refused.
@@ -75,23 +129,28 @@ fn origin(args: &CredentialArgs, lookup: Lookup<'_>) -> Result<Origin> {
     if let Some(path) = &args.recovery_key_file {
         return Ok(Origin::RecoveryKeyFile(path.clone()));
     }
+    if let Some(path) = &args.key_file {
+        return Ok(Origin::KeyFile(path.clone()));
+    }
     if let Some(path) = &args.password_file {
         return Ok(Origin::PasswordFile(path.clone()));
     }
     if let Some(command) = &args.password_command {
         return Ok(Origin::PasswordCommand(command.clone()));
     }
-    let names = [env::PASSWORD, env::PASSWORD_FILE, env::PASSWORD_COMMAND];
+    let names = [env::PASSWORD, env::PASSWORD_FILE, env::PASSWORD_COMMAND, env::KEY_FILE];
     let mut set = names.into_iter().filter_map(|name| lookup(name).map(|value| (name, value)));
     let Some((name, value)) = set.next() else { return Ok(Origin::Terminal) };
     if let Some((other, _)) = set.next() {
         return Err(Failure::usage(format!("{name} and {other} are both set")).hint(
-            "set only one of them, or say which with --password-file or --password-command",
+            "set only one of them, or say which with --password-file, --password-command or \
+             --key-file",
         ));
     }
     match name {
         env::PASSWORD => Ok(Origin::PasswordVariable(value.into_vec())),
         env::PASSWORD_FILE => Ok(Origin::PasswordFile(value.into())),
+        env::KEY_FILE => Ok(Origin::KeyFile(value.into())),
         _ => match value.into_string() {
             Ok(command) => Ok(Origin::PasswordCommand(command)),
             Err(_) => Err(Failure::usage(format!("{name} is not UTF-8"))),
@@ -134,7 +193,7 @@ fn from_command(command: &str) -> Result<Password> {
     Ok(password)
 }
 
-fn from_terminal(purpose: Purpose) -> Result<Password> {
+fn from_terminal(prompt: &str, purpose: Purpose) -> Result<Password> {
     if !io::stderr().is_terminal() {
         let why = "no password was given, and there is no terminal to ask on";
         return Err(Failure::new(Exit::WrongKey, why).hint(
@@ -142,7 +201,7 @@ fn from_terminal(purpose: Purpose) -> Result<Password> {
              or use --password-file",
         ));
     }
-    let password = ask("repository password: ")?;
+    let password = ask(prompt)?;
     if purpose == Purpose::Create && ask("the same again: ")? != password {
         return Err(Failure::usage("the two passwords differ"));
     }
@@ -171,7 +230,7 @@ fn recovery_key(path: &Path) -> Result<RecoveryKey> {
 }
 
 /// Everything, into memory that is wiped; never grown, for that would leave copies behind.
-fn read_secret(from: impl Read) -> io::Result<Password> {
+pub fn read_secret(from: impl Read) -> io::Result<Password> {
     let mut secret = Zeroizing::new(Vec::with_capacity(SECRET_BYTES_MAX as usize + 1));
     from.take(SECRET_BYTES_MAX + 1).read_to_end(&mut secret)?;
     if secret.len() as u64 > SECRET_BYTES_MAX {
@@ -195,8 +254,12 @@ mod tests {
     use super::*;
     use std::{ffi::OsString, io::Write};
 
-    const NONE: CredentialArgs =
-        CredentialArgs { password_file: None, password_command: None, recovery_key_file: None };
+    const NONE: CredentialArgs = CredentialArgs {
+        password_file: None,
+        password_command: None,
+        key_file: None,
+        recovery_key_file: None,
+    };
 
     fn lookup(pairs: &'static [(&str, &str)]) -> impl Fn(&str) -> Option<OsString> {
         move |name| pairs.iter().find(|(key, _)| *key == name).map(|(_, value)| value.into())
@@ -205,7 +268,7 @@ mod tests {
     fn password_of(args: &CredentialArgs) -> Result<Vec<u8>> {
         match credential(args, &lookup(&[]), Purpose::Create)? {
             Credential::Password(password) => Ok(password.to_vec()),
-            Credential::RecoveryKey(_) => panic!("not a password"),
+            other => panic!("not a password: {other:?}"),
         }
     }
 

@@ -7,6 +7,7 @@ mod diff;
 mod dump;
 mod find;
 mod init;
+mod key;
 mod ls;
 mod requests;
 mod restore;
@@ -51,6 +52,7 @@ pub fn run(cli: Cli, console: Console) -> Result<Exit> {
         Verb::Verify(args) => {
             with_repository(global, console, opening, async |c| verify::run(&args, c).await)
         }
+        Verb::Key(verb) => key::run(verb, global, console),
         Verb::Target(verb) => target::run(verb, global, console),
         Verb::Completions { shell } => completions::run(shell, console),
         Verb::Version => version::run(console),
@@ -64,7 +66,15 @@ fn with_repository(
     purpose: Purpose,
     work: impl AsyncFnOnce(&Context) -> Result<Exit>,
 ) -> Result<Exit> {
-    let access = Access::new(global, purpose)?;
+    with_access(Access::new(global, purpose)?, console, work)
+}
+
+/// Runs `work` and watches for signals meanwhile. Nothing is asked of the user before.
+fn with_access(
+    access: Access,
+    console: Console,
+    work: impl AsyncFnOnce(&Context) -> Result<Exit>,
+) -> Result<Exit> {
     // SAFETY: nothing has started a thread so far, so nobody else reads the environment.
     unsafe { env::forget_password() };
     block_on(async {

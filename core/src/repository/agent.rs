@@ -28,14 +28,22 @@ pub trait KeyAgent: fmt::Debug + Send + Sync {
     fn forget(&self, name: &str);
 }
 
-/// A tenth of a second of guessing instead of minutes is too little: 4 MiB, one pass, a few
-/// milliseconds.
+/// A few milliseconds: whoever reads an entry can open the slot anyway, until it times out, but
+/// shall not learn the password by fast guessing.
 const CHECK_COST: KdfCost = KdfCost { memory_kib: 4 << 10, passes: 1, lanes: 1 };
 const ENTRY_BYTES: usize = KDF_SALT_BYTES + 2 * KEY_BYTES;
 
+/// What the names of all entries begin with.
+pub const AGENT_PREFIX: &str = "strongroom:";
+
+/// What the names of the entries for one repository begin with.
+pub fn agent_prefix(repository: RepositoryId) -> String {
+    format!("{AGENT_PREFIX}{repository}:")
+}
+
 /// The name of the entry for a slot.
 pub(super) fn entry_name(repository: RepositoryId, slot: SlotId) -> String {
-    format!("strongroom:{repository}:{slot}")
+    format!("{}{slot}", agent_prefix(repository))
 }
 
 /// `salt 16 | hash of the password 32 | what it was stretched to 32`.

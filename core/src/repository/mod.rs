@@ -3,6 +3,7 @@
 //! Opening and creating; the list of snapshots; reading what snapshots hold. Knows nothing of
 //! what operations do with it, and of no backend.
 
+pub mod keys;
 pub mod layout;
 pub mod packs;
 
@@ -24,7 +25,7 @@ mod view;
 use std::{fmt, sync::Arc};
 
 pub use self::{
-    agent::KeyAgent,
+    agent::{AGENT_PREFIX, KeyAgent, agent_prefix},
     credential::Credential,
     open::InitOptions,
     selector::Selector,

@@ -121,6 +121,14 @@ impl Repository {
         Ok((place.assemble(unlocked, settings, false), recovery))
     }
 
+    /// Which repository is at `target`; needs no key.
+    ///
+    /// # Errors
+    /// `NoRepository`, `Unsupported` (newer format), `Damaged`, or the target's.
+    pub async fn id_at(target: &SharedTarget) -> Result<RepositoryId> {
+        Ok(descriptor::decode_head(&read_descriptor(target).await?)?.repository)
+    }
+
     /// Opens the repository at `target`.
     ///
     /// # Errors
@@ -149,13 +157,7 @@ impl Repository {
             return Ok(place.assemble(unlocked, settings, true));
         }
         let Place { target, cache, runtime, .. } = &place;
-        let sealed = match target.get(&layout::key(layout::DESCRIPTOR)?, ByteRange::Full).await {
-            Ok(sealed) => sealed,
-            Err(error) if error.kind() == TargetErrorKind::NotFound => {
-                return Err(no_repository(target));
-            }
-            Err(error) => return Err(error.into()),
-        };
+        let sealed = read_descriptor(target).await?;
         let head = descriptor::decode_head(&sealed)?;
         let slots = MetaListing::of(target, layout::SLOTS).await?;
         let randomness = &*runtime.randomness;
@@ -218,6 +220,14 @@ async fn withdraw(target: &SharedTarget, slots: impl Iterator<Item = SlotId>) {
     let count = keys.len();
     if let Err(error) = target.delete_many(keys, count).await {
         tracing::warn!(%error, "key slots of the init that was refused stay");
+    }
+}
+
+async fn read_descriptor(target: &SharedTarget) -> Result<Bytes> {
+    match target.get(&layout::key(layout::DESCRIPTOR)?, ByteRange::Full).await {
+        Ok(sealed) => Ok(sealed),
+        Err(error) if error.kind() == TargetErrorKind::NotFound => Err(no_repository(target)),
+        Err(error) => Err(error.into()),
     }
 }
 

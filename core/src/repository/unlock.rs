@@ -23,7 +23,7 @@ use crate::{
     },
     id::{RepositoryId, SlotId},
     runtime::Randomness,
-    target::{ByteRange, SharedTarget, TargetErrorKind, TargetExt},
+    target::{ByteRange, SharedTarget, TargetErrorKind},
 };
 
 /// What opens a repository: at least one of the two.

@@ -6,8 +6,8 @@ use super::{Run, small::Commits};
 use crate::{
     error::{Error, ErrorKind, Result},
     format::{
-        collector::CollectorHead, forwarding::Forwarding, label::Label, object::ObjectType, record,
-        tombstone::Tombstone,
+        collector::CollectorHead, epoch::EpochRecord, forwarding::Forwarding, label::Label,
+        object::ObjectType, record, tombstone::Tombstone,
     },
     id::SessionId,
     repository::layout::MetaName,
@@ -42,6 +42,11 @@ impl Run<'_> {
                     })?;
                     // in ascending order: the last one counts
                     labels.extend(label.map(|label| (session, (number, label))));
+                }
+                MetaName::Epoch(epoch) => {
+                    self.open_record(name, ObjectType::Epoch, &bytes, |content| {
+                        EpochRecord::decode(epoch, content).map(|record| (true, record))
+                    })?;
                 }
                 _ => {}
             }
