@@ -6,15 +6,16 @@ use std::{
     ffi::OsString,
     os::unix::ffi::OsStrExt,
     path::{Path, PathBuf},
-    sync::Arc,
+    sync::{Arc, OnceLock},
 };
 
 use strongroom_backends::{OpenMode, OpenOptions, TargetUrl};
 use strongroom_core::{
     entry::display_name,
-    error::Error,
+    error::{Error, ErrorKind},
     format::slot::RecoveryKey,
-    repository::{Credential, InitOptions, Pins, Repository, Storage},
+    id::RepositoryId,
+    repository::{Credential, InitOptions, KeyAgent, Pins, Repository, Storage, Unlock},
     runtime::Runtime,
     target::{
         KeyPrefix, SharedTarget, TargetErrorKind,
@@ -24,7 +25,8 @@ use strongroom_core::{
 };
 
 use crate::{
-    args::{FromArgs, GlobalArgs},
+    agent::KernelAgent,
+    args::{AgentMode, FromArgs, GlobalArgs},
     cache, env,
     error::{Doing, Failure, Result},
     exit::Exit,
@@ -37,13 +39,16 @@ use crate::{
 pub struct Access {
     url: OsString,
     parsed: TargetUrl,
-    credential: Credential,
+    /// Empty as long as the agent may spare the user the question.
+    credential: OnceLock<Credential>,
+    agent: Option<Arc<KernelAgent>>,
     /// Where copies are kept, unless nobody wants any.
     cache_dir: Option<PathBuf>,
 }
 
 impl Access {
-    /// As the flags, the environment and, last of all, the user at the terminal say.
+    /// As the flags, the environment and, last of all, the user at the terminal say. If an agent
+    /// may hold what opens the repository, the user is not asked yet.
     pub fn new(args: &GlobalArgs, purpose: Purpose) -> Result<Self> {
         if args.repo.len() > 1 {
             return Err(Failure::usage(
@@ -51,11 +56,42 @@ impl Access {
             ));
         }
         let mut all = Self::all(args, purpose)?;
-        all.pop().ok_or_else(|| Failure::usage("no repository was named"))
+        all.pop().ok_or_else(no_repository)
     }
 
     /// Of every repository that was named; there is at least one.
     pub fn all(args: &GlobalArgs, purpose: Purpose) -> Result<Vec<Self>> {
+        let mut all = Self::places(args)?;
+        let given = password::given_all(&args.credential, &env::variable, purpose, all.len())?;
+        let agent = match args.agent {
+            AgentMode::On => Some(Arc::new(KernelAgent::new(args.agent_timeout))),
+            AgentMode::Off => None,
+        };
+        let credentials = match given {
+            Some(credentials) => Some(credentials),
+            None if agent.is_some() && purpose == Purpose::Open && all.len() == 1 => None,
+            None => Some(vec![password::ask_for(purpose)?; all.len()]),
+        };
+        for (at, access) in all.iter_mut().enumerate() {
+            access.agent = agent.clone();
+            if let Some(credentials) = &credentials {
+                access.credential = OnceLock::from(credentials[at].clone());
+            }
+        }
+        Ok(all)
+    }
+
+    /// Where the repository is; opens none.
+    pub fn without_credential(args: &GlobalArgs) -> Result<Self> {
+        let mut all = Self::places(args)?;
+        match (all.pop(), all.is_empty()) {
+            (Some(access), true) => Ok(access),
+            _ => Err(Failure::usage("several repositories were named, and one is expected")),
+        }
+    }
+
+    /// Where the repositories are; none of them twice.
+    fn places(args: &GlobalArgs) -> Result<Vec<Self>> {
         if args.repo.is_empty() {
             return Err(no_repository());
         }
@@ -68,12 +104,10 @@ impl Access {
                 )));
             }
         }
-        let count = parsed.len();
-        let credentials = password::credentials(&args.credential, &env::variable, purpose, count)?;
-        let all = args.repo.iter().cloned().zip(parsed).zip(credentials);
-        let made = all.map(|((url, parsed), credential)| {
+        let all = args.repo.iter().cloned().zip(parsed);
+        let made = all.map(|(url, parsed)| {
             let cache_dir = cache_dir(args);
-            Self { url, parsed, credential, cache_dir }
+            Self { url, parsed, credential: OnceLock::new(), agent: None, cache_dir }
         });
         Ok(made.collect())
     }
@@ -87,11 +121,12 @@ impl Access {
         };
         let url = from.from_repo.clone();
         let parsed = parse(&url)?;
-        let credential = match password::is_given(&from.credential(), &lookup) {
-            true => password::credential(&from.credential(), &lookup, Purpose::Open)?,
-            false => destination.credential.clone(),
+        let credential = match password::given(&from.credential(), &lookup, Purpose::Open)? {
+            Some(credential) => OnceLock::from(credential),
+            None => destination.credential.clone(),
         };
-        Ok(Self { url, parsed, credential, cache_dir: cache_dir(args) })
+        let agent = destination.agent.clone();
+        Ok(Self { url, parsed, credential, agent, cache_dir: cache_dir(args) })
     }
 
     /// The repository as the user named it, for people.
@@ -107,13 +142,9 @@ impl Access {
         }
     }
 
-    fn password(&self) -> Result<&password::Password> {
-        match &self.credential {
-            Credential::Password(password) => Ok(password),
-            Credential::RecoveryKey(_) => {
-                Err(Failure::usage("a new repository needs a password, not a recovery key"))
-            }
-        }
+    fn unlock(&self) -> Unlock {
+        let agent = self.agent.clone().map(|agent| agent as Arc<dyn KeyAgent>);
+        Unlock { credential: self.credential.get().cloned(), agent }
     }
 }
 
@@ -167,6 +198,29 @@ impl Context {
         self.interrupt.or(self.open_existing()).await
     }
 
+    /// What the user gave, or is asked for now.
+    pub async fn credential(&self) -> Result<&Credential> {
+        if let Some(credential) = self.access.credential.get() {
+            return Ok(credential);
+        }
+        let asking = async {
+            let asked = tokio::task::spawn_blocking(|| password::ask_for(Purpose::Open));
+            asked.await.unwrap_or_else(|_| Err(Failure::interrupted()))
+        };
+        let typed = self.interrupt.or(asking).await?;
+        Ok(self.access.credential.get_or_init(|| typed))
+    }
+
+    /// Which repository is there; opens nothing.
+    pub async fn repository_id(&self) -> Result<RepositoryId> {
+        let doing = || "cannot look at the repository".to_owned();
+        let looking = async {
+            let target = self.target(OpenMode::Existing).await.doing(doing)?;
+            Repository::id_at(&target).await.doing(doing)
+        };
+        self.interrupt.or(looking).await
+    }
+
     /// Makes a repository.
     pub async fn init(&self, options: &InitOptions) -> Result<(Opened, RecoveryKey)> {
         self.interrupt.or(self.init_new(options)).await
@@ -190,16 +244,23 @@ impl Context {
         let doing = || "cannot open the repository".to_owned();
         let target = self.target(OpenMode::Existing).await.doing(doing)?;
         let metrics = layers(target, &self.runtime).await.doing(doing)?;
-        let credential = &self.access.credential;
         let storage = self.storage(&metrics).await;
-        let repository =
-            Repository::open(storage, self.runtime.clone(), credential).await.doing(doing)?;
-        Ok(Opened { repository, metrics })
+        let runtime = self.runtime.clone();
+        let unlock = self.access.unlock();
+        let opened = Repository::unlock(storage.clone(), runtime.clone(), &unlock).await;
+        let repository = match opened {
+            // the agent did not know
+            Err(error) if unlock.credential.is_none() && error.kind() == ErrorKind::WrongKey => {
+                self.credential().await?;
+                Repository::unlock(storage, runtime, &self.access.unlock()).await
+            }
+            other => other,
+        };
+        Ok(Opened { repository: repository.doing(doing)?, metrics })
     }
 
     async fn init_new(&self, options: &InitOptions) -> Result<(Opened, RecoveryKey)> {
         let doing = || "cannot make a repository".to_owned();
-        let password = self.access.password()?;
         let target = self.target(OpenMode::Create).await.doing(doing)?;
         let metrics = layers(target, &self.runtime).await.doing(doing)?;
         let trusts_create = self.probe(&metrics).await.doing(doing)?;
@@ -207,7 +268,9 @@ impl Context {
         let storage = self.storage(&metrics).await;
         let runtime = self.runtime.clone();
         let (repository, key) =
-            Repository::init(storage, runtime, password, options).await.doing(doing)?;
+            Repository::init_with(storage, runtime, &self.access.unlock(), &label(), options)
+                .await
+                .doing(doing)?;
         Ok((Opened { repository, metrics }, key))
     }
 
@@ -264,4 +327,9 @@ pub async fn layers(target: SharedTarget, runtime: &Runtime) -> Result<Arc<Metri
     let limited = Arc::new(ConcurrencyLimitLayer::new(target, capabilities.concurrency.max(1)));
     let retried = RetryLayer::new(limited, RetryConfig::default(), runtime.clone());
     Ok(Arc::new(MetricsLayer::new(Arc::new(retried))))
+}
+
+/// Whose key slot it is, unless somebody says otherwise.
+pub fn label() -> String {
+    format!("{}@{}", env::user_name(), env::host_name())
 }

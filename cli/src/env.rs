@@ -12,6 +12,8 @@ pub const FROM_PASSWORD: &str = "STRONGROOM_FROM_PASSWORD";
 pub const PASSWORD_FILE: &str = "STRONGROOM_PASSWORD_FILE";
 /// A command that prints the password.
 pub const PASSWORD_COMMAND: &str = "STRONGROOM_PASSWORD_COMMAND";
+/// A key file.
+pub const KEY_FILE: &str = "STRONGROOM_KEY_FILE";
 /// What the engine logs, in the syntax of `tracing` filters.
 pub const LOG: &str = "STRONGROOM_LOG";
 

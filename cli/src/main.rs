@@ -2,6 +2,7 @@
 //! its own: what it can do, programs can do with the libraries.
 
 mod access;
+mod agent;
 mod archive;
 mod args;
 mod cache;
@@ -10,6 +11,7 @@ mod env;
 mod error;
 mod exit;
 mod interrupt;
+mod key_file;
 mod limits;
 mod logging;
 mod output;

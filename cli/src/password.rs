@@ -13,11 +13,11 @@ use strongroom_core::{format::slot::RecoveryKey, repository::Credential};
 use zeroize::Zeroizing;
 
 use crate::{
-    args::CredentialArgs,
+    args::{CredentialArgs, NewPasswordArgs},
     env::{self, Lookup},
     error::{Failure, Result},
     exit::Exit,
-    words,
+    key_file, words,
 };
 
 /// A password, as the user typed it.
@@ -42,6 +42,7 @@ enum Origin {
     PasswordFile(PathBuf),
     PasswordCommand(String),
     RecoveryKeyFile(PathBuf),
+    KeyFile(PathBuf),
     Terminal,
 }
 
@@ -54,40 +55,88 @@ pub fn credential(
     lookup: Lookup<'_>,
     purpose: Purpose,
 ) -> Result<Credential> {
+    match given(args, lookup, purpose)? {
+        Some(credential) => Ok(credential),
+        None => ask_for(purpose),
+    }
+}
+
+/// The credential that flags and environment point to, if they do.
+///
+/// # Errors
+/// Those of [`credential`].
+pub fn given(
+    args: &CredentialArgs,
+    lookup: Lookup<'_>,
+    purpose: Purpose,
+) -> Result<Option<Credential>> {
     let password = match origin(args, lookup)? {
         Origin::RecoveryKeyFile(_) if purpose == Purpose::Create => {
-            return Err(Failure::usage("a new repository needs a password, not a recovery key"));
+            return Err(Failure::usage(
+                "a new repository needs a password or a key file, not a recovery key",
+            ));
         }
-        Origin::RecoveryKeyFile(path) => return recovery_key(&path).map(Credential::RecoveryKey),
+        Origin::RecoveryKeyFile(path) => {
+            return recovery_key(&path).map(|key| Some(Credential::RecoveryKey(key)));
+        }
+        Origin::KeyFile(path) => {
+            return key_file::read(&path).map(|file| Some(Credential::KeyFile(file)));
+        }
         Origin::PasswordVariable(password) => Zeroizing::new(password),
         Origin::PasswordFile(path) => from_file(&path)?,
         Origin::PasswordCommand(command) => from_command(&command)?,
-        Origin::Terminal => from_terminal(purpose)?,
+        Origin::Terminal => return Ok(None),
     };
-    if password.is_empty() {
-        return Err(Failure::usage("the password is empty"));
-    }
-    Ok(Credential::Password(password))
+    not_empty(password).map(Some)
 }
 
-/// True if flags or environment say what opens the repository.
-pub fn is_given(args: &CredentialArgs, lookup: Lookup<'_>) -> bool {
-    origin(args, lookup).map_or(true, |origin| origin != Origin::Terminal)
-}
-
-/// As [`credential`], for several repositories: one for all of them, or a password file for each.
+/// What the user types.
 ///
 /// # Errors
-/// As [`credential`], and if the files are neither one nor as many as the repositories.
-pub fn credentials(
+/// If there is no terminal, two passwords that differ, an empty one.
+pub fn ask_for(purpose: Purpose) -> Result<Credential> {
+    not_empty(from_terminal("repository password: ", purpose)?)
+}
+
+/// A new password: where the flags point to, else what the user types twice.
+///
+/// # Errors
+/// Those of [`credential`].
+pub fn new_password(args: &NewPasswordArgs) -> Result<Credential> {
+    let password = match (&args.new_password_file, &args.new_password_command) {
+        (Some(path), _) => from_file(path)?,
+        (None, Some(command)) => from_command(command)?,
+        (None, None) => from_terminal("new password: ", Purpose::Create).map_err(|failure| {
+            match failure.exit() {
+                Exit::WrongKey => Failure::usage("no new password was given")
+                    .hint("use --new-password-file or --new-password-command"),
+                _ => failure,
+            }
+        })?,
+    };
+    not_empty(password)
+}
+
+fn not_empty(password: Password) -> Result<Credential> {
+    match password.is_empty() {
+        true => Err(Failure::usage("the password is empty")),
+        false => Ok(Credential::Password(password)),
+    }
+}
+
+/// As [`given`], for several repositories: one for all of them, or a password file for each.
+///
+/// # Errors
+/// As [`given`], and if the files are neither one nor as many as the repositories.
+pub fn given_all(
     args: &CredentialArgs,
     lookup: Lookup<'_>,
     purpose: Purpose,
     count: usize,
-) -> Result<Vec<Credential>> {
+) -> Result<Option<Vec<Credential>>> {
     let files = &args.password_file;
     if files.len() <= 1 {
-        return Ok(vec![credential(args, lookup, purpose)?; count]);
+        return Ok(given(args, lookup, purpose)?.map(|credential| vec![credential; count]));
     }
     if files.len() != count {
         let given = files.len();
@@ -95,7 +144,8 @@ pub fn credentials(
         return Err(Failure::usage(why).hint("give one for all of them, or one for each"));
     }
     let of = |file: &PathBuf| CredentialArgs { password_file: vec![file.clone()], ..args.clone() };
-    files.iter().map(|file| credential(&of(file), lookup, purpose)).collect()
+    let each = files.iter().map(|file| credential(&of(file), lookup, purpose));
+    each.collect::<Result<Vec<_>>>().map(Some)
 }
 
 /// Flags win over the environment; two variables that contradict each other are refused.
@@ -103,23 +153,28 @@ fn origin(args: &CredentialArgs, lookup: Lookup<'_>) -> Result<Origin> {
     if let Some(path) = &args.recovery_key_file {
         return Ok(Origin::RecoveryKeyFile(path.clone()));
     }
+    if let Some(path) = &args.key_file {
+        return Ok(Origin::KeyFile(path.clone()));
+    }
     if let Some(path) = args.password_file.first() {
         return Ok(Origin::PasswordFile(path.clone()));
     }
     if let Some(command) = &args.password_command {
         return Ok(Origin::PasswordCommand(command.clone()));
     }
-    let names = [env::PASSWORD, env::PASSWORD_FILE, env::PASSWORD_COMMAND];
+    let names = [env::PASSWORD, env::PASSWORD_FILE, env::PASSWORD_COMMAND, env::KEY_FILE];
     let mut set = names.into_iter().filter_map(|name| lookup(name).map(|value| (name, value)));
     let Some((name, value)) = set.next() else { return Ok(Origin::Terminal) };
     if let Some((other, _)) = set.next() {
         return Err(Failure::usage(format!("{name} and {other} are both set")).hint(
-            "set only one of them, or say which with --password-file or --password-command",
+            "set only one of them, or say which with --password-file, --password-command or \
+             --key-file",
         ));
     }
     match name {
         env::PASSWORD => Ok(Origin::PasswordVariable(value.into_vec())),
         env::PASSWORD_FILE => Ok(Origin::PasswordFile(value.into())),
+        env::KEY_FILE => Ok(Origin::KeyFile(value.into())),
         _ => match value.into_string() {
             Ok(command) => Ok(Origin::PasswordCommand(command)),
             Err(_) => Err(Failure::usage(format!("{name} is not UTF-8"))),
@@ -163,7 +218,7 @@ fn from_command(command: &str) -> Result<Password> {
     Ok(password)
 }
 
-fn from_terminal(purpose: Purpose) -> Result<Password> {
+fn from_terminal(prompt: &str, purpose: Purpose) -> Result<Password> {
     if !io::stderr().is_terminal() {
         let why = "no password was given, and there is no terminal to ask on";
         return Err(Failure::new(Exit::WrongKey, why).hint(
@@ -171,7 +226,7 @@ fn from_terminal(purpose: Purpose) -> Result<Password> {
              or use --password-file",
         ));
     }
-    let password = ask("repository password: ")?;
+    let password = ask(prompt)?;
     if purpose == Purpose::Create && ask("the same again: ")? != password {
         return Err(Failure::usage("the two passwords differ"));
     }
@@ -200,7 +255,7 @@ fn recovery_key(path: &Path) -> Result<RecoveryKey> {
 }
 
 /// Everything, into memory that is wiped; never grown, for that would leave copies behind.
-fn read_secret(from: impl Read) -> io::Result<Password> {
+pub fn read_secret(from: impl Read) -> io::Result<Password> {
     let mut secret = Zeroizing::new(Vec::with_capacity(SECRET_BYTES_MAX as usize + 1));
     from.take(SECRET_BYTES_MAX + 1).read_to_end(&mut secret)?;
     if secret.len() as u64 > SECRET_BYTES_MAX {
@@ -227,6 +282,7 @@ mod tests {
     const NONE: CredentialArgs = CredentialArgs {
         password_file: Vec::new(),
         password_command: None,
+        key_file: None,
         recovery_key_file: None,
     };
 
@@ -237,7 +293,7 @@ mod tests {
     fn password_of(args: &CredentialArgs) -> Result<Vec<u8>> {
         match credential(args, &lookup(&[]), Purpose::Create)? {
             Credential::Password(password) => Ok(password.to_vec()),
-            Credential::RecoveryKey(_) => panic!("not a password"),
+            other => panic!("not a password: {other:?}"),
         }
     }
 

@@ -74,6 +74,11 @@ id!(
     16
 );
 id!(
+    /// Which key slot: drawn at random, never reused.
+    SlotId,
+    16
+);
+id!(
     /// Keyed BLAKE3 of a chunk's plaintext.
     ChunkId,
     32

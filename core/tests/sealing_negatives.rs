@@ -82,7 +82,7 @@ fn seal_pack(id: PackId, contents: [&[u8]; 3]) -> Vec<u8> {
     let mut segments = Vec::new();
     for (number, content) in contents.into_iter().enumerate() {
         let (left, right) = content.split_at(content.len() / 2);
-        let chunk = |part: &[u8]| (ring.current().chunk_id(part), part.len() as u32);
+        let chunk = |part: &[u8]| (ring.chunk_keys().chunk_id(part), part.len() as u32);
         let chunks = vec![chunk(left), chunk(right)];
         let (algorithm, plain_len) = (Algorithm::Stored, content.len() as u32);
         let mut payload = content.to_vec();

@@ -23,6 +23,7 @@ Environment:
   STRONGROOM_FROM_PASSWORD          what opens the repository that is read; or one of these:
   STRONGROOM_FROM_PASSWORD_FILE     a file with the password
   STRONGROOM_FROM_PASSWORD_COMMAND  a command that prints the password
+  STRONGROOM_FROM_KEY_FILE          a key file
 
 Without any of these, what opens the other repository is used for both.";
 
@@ -62,16 +63,21 @@ pub struct FromArgs {
 
     /// Read its password from this file
     #[arg(long, value_name = "FILE")]
-    #[arg(conflicts_with_all = ["from_password_command", "from_recovery_key_file"])]
+    #[arg(conflicts_with_all = ["from_password_command", "from_recovery_key_file", "from_key_file"])]
     pub from_password_file: Option<PathBuf>,
 
     /// Run this command, without a shell, and read its password from the output
-    #[arg(long, value_name = "COMMAND", conflicts_with = "from_recovery_key_file")]
+    #[arg(long, value_name = "COMMAND")]
+    #[arg(conflicts_with_all = ["from_recovery_key_file", "from_key_file"])]
     pub from_password_command: Option<String>,
 
     /// Open it with the recovery key in this file instead of a password
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, value_name = "FILE", conflicts_with = "from_key_file")]
     pub from_recovery_key_file: Option<PathBuf>,
+
+    /// Open it with this key file instead of a password
+    #[arg(long, value_name = "FILE")]
+    pub from_key_file: Option<PathBuf>,
 }
 
 impl FromArgs {
@@ -81,6 +87,7 @@ impl FromArgs {
             password_file: self.from_password_file.iter().cloned().collect(),
             password_command: self.from_password_command.clone(),
             recovery_key_file: self.from_recovery_key_file.clone(),
+            key_file: self.from_key_file.clone(),
         }
     }
 }

@@ -1,8 +1,10 @@
 //! The flags that every verb takes: where the repository is, what opens it, how to talk.
 
-use std::{ffi::OsString, path::PathBuf};
+use std::{ffi::OsString, path::PathBuf, time::Duration};
 
 use clap::{ArgAction, Args, ValueEnum};
+
+use super::values::seconds;
 
 const REPOSITORY: &str = "Repository";
 const OUTPUT: &str = "Output";
@@ -18,6 +20,18 @@ pub struct GlobalArgs {
     /// What opens the repository.
     #[command(flatten)]
     pub credential: CredentialArgs,
+
+    /// Let the kernel's keyring remember for a while what the password was made into, so that it
+    /// is neither asked for nor hashed again
+    #[arg(long, value_name = "WHETHER", env = "STRONGROOM_AGENT", default_value = "off")]
+    #[arg(global = true, hide_env_values = true, help_heading = REPOSITORY)]
+    pub agent: AgentMode,
+
+    /// How long it is remembered after it was hashed, used or not
+    #[arg(long, value_name = "TIME", env = "STRONGROOM_AGENT_TIMEOUT", default_value = "15m")]
+    #[arg(global = true, hide_env_values = true, help_heading = REPOSITORY)]
+    #[arg(value_parser = seconds::parse)]
+    pub agent_timeout: Duration,
 
     /// Where this client keeps its identity [default: $XDG_STATE_HOME/strongroom]
     #[arg(long, value_name = "DIR", env = "STRONGROOM_STATE_DIR")]
@@ -61,18 +75,33 @@ pub struct CredentialArgs {
     /// several repositories: one file for all of them, or one for each, in the same order
     /// [env: STRONGROOM_PASSWORD_FILE]
     #[arg(short, long, value_name = "FILE", global = true, help_heading = REPOSITORY)]
-    #[arg(conflicts_with_all = ["password_command", "recovery_key_file"])]
+    #[arg(conflicts_with_all = ["password_command", "recovery_key_file", "key_file"])]
     pub password_file: Vec<PathBuf>,
 
     /// Run this command, without a shell, and read the password from its output
     /// [env: STRONGROOM_PASSWORD_COMMAND]
     #[arg(long, value_name = "COMMAND", global = true, help_heading = REPOSITORY)]
-    #[arg(conflicts_with = "recovery_key_file")]
+    #[arg(conflicts_with_all = ["recovery_key_file", "key_file"])]
     pub password_command: Option<String>,
+
+    /// Open the repository with the key file there instead of a password: at least 32 random
+    /// bytes, readable by nobody else [env: STRONGROOM_KEY_FILE]
+    #[arg(long, value_name = "FILE", global = true, help_heading = REPOSITORY)]
+    #[arg(conflicts_with = "recovery_key_file")]
+    pub key_file: Option<PathBuf>,
 
     /// Open the repository with the recovery key in this file instead of a password
     #[arg(long, value_name = "FILE", global = true, help_heading = REPOSITORY)]
     pub recovery_key_file: Option<PathBuf>,
+}
+
+/// Whether the agent is used.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum AgentMode {
+    /// Remember for a while
+    On,
+    /// Hash the password anew each time
+    Off,
 }
 
 /// How progress is shown.

@@ -12,6 +12,7 @@ const AFTER_HELP: &str = "\
 Examples:
   strongroom init -r /srv/backup
   strongroom init -r /srv/backup --password-file /etc/strongroom/password --compression 9
+  strongroom init -r /srv/backup --key-file /etc/strongroom/key
 
 The password opens the repository. The recovery key that is printed opens it too; it is not
 stored anywhere and cannot be printed again. Without both, nobody can read what is backed up.";
@@ -62,16 +63,20 @@ impl InitArgs {
     }
 
     fn kdf(&self, defaults: KdfCost) -> Result<KdfCost> {
-        let memory_kib = match self.kdf_memory {
-            None => defaults.memory_kib,
-            Some(bytes) => u32::try_from(bytes >> 10).unwrap_or(u32::MAX),
-        };
-        let passes = self.kdf_passes.unwrap_or(defaults.passes);
-        let cost = KdfCost { memory_kib, passes, ..defaults };
-        cost.check()
-            .map_err(|error| Failure::usage(format!("--kdf-memory, --kdf-passes: {error}")))?;
-        Ok(cost)
+        kdf_cost(self.kdf_memory, self.kdf_passes, defaults)
     }
+}
+
+/// The cost of a password with this memory in bytes and so many passes.
+pub fn kdf_cost(memory: Option<u64>, passes: Option<u32>, defaults: KdfCost) -> Result<KdfCost> {
+    let memory_kib = match memory {
+        None => defaults.memory_kib,
+        Some(bytes) => u32::try_from(bytes >> 10).unwrap_or(u32::MAX),
+    };
+    let passes = passes.unwrap_or(defaults.passes);
+    let cost = KdfCost { memory_kib, passes, ..defaults };
+    cost.check().map_err(|error| Failure::usage(format!("--kdf-memory, --kdf-passes: {error}")))?;
+    Ok(cost)
 }
 
 /// Pieces of `average` bytes, with the limits around it in the proportion of the defaults.

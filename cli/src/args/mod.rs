@@ -8,6 +8,7 @@ mod copy;
 mod forget;
 mod global;
 mod init;
+mod key;
 mod look;
 mod refused;
 mod restore;
@@ -21,8 +22,12 @@ pub use self::{
     backup::BackupArgs,
     copy::{CopyArgs, FromArgs},
     forget::{ChosenArgs, ForgetArgs, HoldArgs, ReleaseArgs, TagArgs},
-    global::{CredentialArgs, GlobalArgs, ProgressMode},
+    global::{AgentMode, CredentialArgs, GlobalArgs, ProgressMode},
     init::InitArgs,
+    key::{
+        KeyAddArgs, KeyLockArgs, KeyPasswordArgs, KeyRemoveArgs, KeyRotateArgs, KeyVerb,
+        NewPasswordArgs, NewSlotArgs,
+    },
     look::{ArchiveFormat, DiffArgs, DumpArgs, FilterArgs, FindArgs, LsArgs, SnapshotsArgs},
     refused::parse,
     restore::RestoreArgs,
@@ -45,6 +50,8 @@ Environment:
   STRONGROOM_PASSWORD          what opens it; instead of this one may be set:
   STRONGROOM_PASSWORD_FILE     a file with the password
   STRONGROOM_PASSWORD_COMMAND  a command that prints the password
+  STRONGROOM_KEY_FILE          a key file
+  STRONGROOM_AGENT             on: do not ask again for a while
   STRONGROOM_LOG               what to log, as `debug` or `strongroom_core=trace`
 
 Without any of these, the password is asked for on the terminal.
@@ -103,6 +110,16 @@ pub enum Verb {
     Hold(HoldArgs),
     /// Let held snapshots go
     Release(ReleaseArgs),
+    /// List and change what opens the repository
+    #[command(
+        subcommand,
+        after_help = "\
+Examples:
+  strongroom key list
+  strongroom key password --new-password-file /etc/strongroom/new
+  strongroom key rotate --remove-others"
+    )]
+    Key(KeyVerb),
     /// Check a storage, or keep single encrypted objects in it, without a repository
     #[command(
         subcommand,

@@ -10,6 +10,7 @@ mod find;
 mod forget;
 mod forget_report;
 mod init;
+mod key;
 mod label;
 mod lanes;
 mod ls;
@@ -72,6 +73,7 @@ pub fn run(cli: Cli, console: Console) -> Result<Exit> {
             })
         }
         Verb::Copy(args) => copy::run(&args, global, console),
+        Verb::Key(verb) => key::run(verb, global, console),
         Verb::Target(verb) => target::run(verb, global, console),
         Verb::Completions { shell } => completions::run(shell, console),
         Verb::Version => version::run(console),
@@ -85,14 +87,23 @@ fn with_repository(
     purpose: Purpose,
     work: impl AsyncFnOnce(&Context) -> Result<Exit>,
 ) -> Result<Exit> {
-    let access = Access::new(global, purpose)?;
+    with_access(Access::new(global, purpose)?, console, work)
+}
+
+/// As [`with_all`], with one context.
+fn with_access(
+    access: Access,
+    console: Console,
+    work: impl AsyncFnOnce(&Context) -> Result<Exit>,
+) -> Result<Exit> {
     with_all(vec![access], console, async |contexts| match contexts {
         [context] => work(context).await,
         _ => Err(Failure::usage("no repository was named")),
     })
 }
 
-/// Runs `work` with one context for each of `accesses` and watches for signals meanwhile.
+/// Runs `work` with one context for each of `accesses` and watches for signals meanwhile. Nothing
+/// is asked of the user before.
 fn with_all(
     accesses: Vec<Access>,
     console: Console,

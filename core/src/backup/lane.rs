@@ -132,7 +132,7 @@ impl Lane {
             arenas.clone(),
             finished,
         );
-        let chunker_key = *repository.keys().current().chunker_key();
+        let chunker_key = *repository.keys().chunk_keys().chunker_key();
         let parts = Parts {
             shared: shared.clone(),
             chunker: Arc::new(Chunker::new(&chunker_key, settings.chunking)),

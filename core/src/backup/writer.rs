@@ -63,7 +63,7 @@ impl ChunkWriter {
 
     /// Adds a chunk, or finds where it is stored already.
     pub(super) fn add(&mut self, data: &[u8]) -> Result<ChunkRef> {
-        let id = self.keys.current().chunk_id(data);
+        let id = self.keys.chunk_keys().chunk_id(data);
         if let Some(found) = self.find(&id)? {
             return Ok(reference(id, found, data.len()));
         }
@@ -99,7 +99,7 @@ impl ChunkWriter {
             Ok(0) => return Ok(Ok(None)),
             Ok(length) => length.min(length_max),
         };
-        let id = self.keys.current().chunk_id(&room[..length]);
+        let id = self.keys.chunk_keys().chunk_id(&room[..length]);
         if let Some(found) = self.find(&id)? {
             return Ok(Ok(Some(reference(id, found, length))));
         }
@@ -108,7 +108,7 @@ impl ChunkWriter {
 
     /// The id that a chunk has.
     pub(super) fn id_of(&self, data: &[u8]) -> ChunkId {
-        self.keys.current().chunk_id(data)
+        self.keys.chunk_keys().chunk_id(data)
     }
 
     /// Adds the `length` bytes behind the filled ones to the group.

@@ -77,12 +77,35 @@ fn expand_into(
     hkdf.expand_multi_info(info, output)
 }
 
-/// The keys of one epoch, each for one purpose.
+/// What names chunks and decides where content is cut. These keys outlive every rotation, or
+/// nothing stored before it would be found again.
+pub struct ChunkKeys {
+    id: Secret,
+    chunker: Secret,
+}
+
+impl ChunkKeys {
+    /// The id of a chunk with this plaintext: BLAKE3 keyed with the chunk id key.
+    pub fn chunk_id(&self, plain: &[u8]) -> ChunkId {
+        ChunkId(*blake3::keyed_hash(&self.id, plain).as_bytes())
+    }
+
+    /// The key that decides where content is cut.
+    pub fn chunker_key(&self) -> &[u8; KEY_BYTES] {
+        &self.chunker
+    }
+}
+
+impl fmt::Debug for ChunkKeys {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("ChunkKeys(..)")
+    }
+}
+
+/// The keys of one epoch that seal, each for one purpose.
 pub struct EpochKeys {
     repository: RepositoryId,
     epoch: u32,
-    chunk_id: Secret,
-    chunker: Secret,
     object: Secret,
     index: Secret,
     hedge: Secret,
@@ -91,20 +114,9 @@ pub struct EpochKeys {
 impl EpochKeys {
     /// Derives the keys of `epoch` from its master key.
     pub fn derive(repository: RepositoryId, epoch: u32, master: &MasterKey) -> Self {
-        let mut salt = b"strongroom/1 root".to_vec();
-        salt.extend_from_slice(repository.as_bytes());
-        salt.extend_from_slice(&epoch.to_le_bytes());
-        let root = extract(&salt, &master.0);
-        let sub = |label: &str| expand(&root, &[b"strongroom/1 sub ", label.as_bytes()]);
-        Self {
-            repository,
-            epoch,
-            chunk_id: sub("chunk-id"),
-            chunker: sub("chunker"),
-            object: sub("object"),
-            index: sub("index"),
-            hedge: sub("hedge"),
-        }
+        let root = root_key(repository, epoch, master);
+        let sub = |label: &str| sub_key(&root, label);
+        Self { repository, epoch, object: sub("object"), index: sub("index"), hedge: sub("hedge") }
     }
 
     /// The repository that the keys belong to.
@@ -115,16 +127,6 @@ impl EpochKeys {
     /// The number of the epoch.
     pub fn epoch(&self) -> u32 {
         self.epoch
-    }
-
-    /// The id of a chunk with this plaintext: BLAKE3 keyed with the chunk id key.
-    pub fn chunk_id(&self, plain: &[u8]) -> ChunkId {
-        ChunkId(*blake3::keyed_hash(&self.chunk_id, plain).as_bytes())
-    }
-
-    /// The key that decides where content is cut.
-    pub fn chunker_key(&self) -> &[u8; KEY_BYTES] {
-        &self.chunker
     }
 
     /// The key that object keys are derived from.
@@ -157,8 +159,20 @@ impl fmt::Debug for EpochKeys {
     }
 }
 
-/// All keys of a repository: one set an epoch, the highest of which seals new objects. Clones
-/// share the keys.
+/// What all keys of an epoch are derived from.
+fn root_key(repository: RepositoryId, epoch: u32, master: &MasterKey) -> Secret {
+    let mut salt = b"strongroom/1 root".to_vec();
+    salt.extend_from_slice(repository.as_bytes());
+    salt.extend_from_slice(&epoch.to_le_bytes());
+    extract(&salt, &master.0)
+}
+
+fn sub_key(root: &Secret, label: &str) -> Secret {
+    expand(root, &[b"strongroom/1 sub ", label.as_bytes()])
+}
+
+/// All keys of a repository. The first epoch's name and cut chunks for ever; the current one,
+/// usually the highest, seals new objects; all of them open what there is. Clones share the keys.
 #[derive(Clone)]
 pub struct KeyRing(Arc<Ring>);
 
@@ -166,6 +180,7 @@ struct Ring {
     repository: RepositoryId,
     masters: Vec<(u32, MasterKey)>,
     epochs: BTreeMap<u32, EpochKeys>,
+    chunk_keys: ChunkKeys,
     current: u32,
 }
 
@@ -175,31 +190,56 @@ impl KeyRing {
     /// # Errors
     /// `Invalid` if there is no key, or two for one epoch.
     pub fn new(repository: RepositoryId, masters: Vec<(u32, MasterKey)>) -> Result<Self> {
+        let highest = masters.iter().map(|(epoch, _)| *epoch).max().unwrap_or_default();
+        Self::with_current(repository, masters, highest)
+    }
+
+    /// As [`Self::new`]; new objects are sealed in the epoch `current`. Keys of higher epochs
+    /// only open what is there.
+    ///
+    /// # Errors
+    /// Those of [`Self::new`]; `Invalid` if there is no key for `current`.
+    pub fn with_current(
+        repository: RepositoryId,
+        masters: Vec<(u32, MasterKey)>,
+        current: u32,
+    ) -> Result<Self> {
         let epochs: BTreeMap<u32, EpochKeys> = masters
             .iter()
             .map(|(epoch, master)| (*epoch, EpochKeys::derive(repository, *epoch, master)))
             .collect();
-        let Some((&current, _)) = epochs.last_key_value() else {
+        let Some((first, master)) = masters.iter().min_by_key(|(epoch, _)| *epoch) else {
             return Err(Error::new(ErrorKind::Invalid, "a key ring without keys"));
         };
         if epochs.len() != masters.len() {
             return Err(Error::new(ErrorKind::Invalid, "two master keys for one key epoch"));
         }
-        Ok(Self(Arc::new(Ring { repository, masters, epochs, current })))
+        if !epochs.contains_key(&current) {
+            let message = format!("no key for the current key epoch {current}");
+            return Err(Error::new(ErrorKind::Invalid, message));
+        }
+        let root = root_key(repository, *first, master);
+        let chunk_keys =
+            ChunkKeys { id: sub_key(&root, "chunk-id"), chunker: sub_key(&root, "chunker") };
+        Ok(Self(Arc::new(Ring { repository, masters, epochs, chunk_keys, current })))
     }
 
     /// A ring for sealed objects outside a repository: one master key, epoch 0, and a repository
     /// id of zeros.
+    #[expect(clippy::expect_used, reason = "there is exactly one key")]
     pub fn standalone(master: MasterKey) -> Self {
         let repository = RepositoryId([0; RepositoryId::LEN]);
-        let epochs = BTreeMap::from([(0, EpochKeys::derive(repository, 0, &master))]);
-        let masters = vec![(0, master)];
-        Self(Arc::new(Ring { repository, masters, epochs, current: 0 }))
+        Self::new(repository, vec![(0, master)]).expect("a ring of one key")
     }
 
     /// The repository that the keys belong to.
     pub fn repository(&self) -> RepositoryId {
         self.0.repository
+    }
+
+    /// The keys that name chunks and decide where content is cut: those of the first epoch.
+    pub fn chunk_keys(&self) -> &ChunkKeys {
+        &self.0.chunk_keys
     }
 
     /// The keys that seal new objects.
@@ -274,9 +314,25 @@ mod tests {
     }
 
     #[test]
+    fn a_rotation_changes_what_seals_and_never_what_names_chunks() {
+        let keys = |byte| MasterKey::from_bytes([byte; 32]);
+        let before = KeyRing::new(REPOSITORY, vec![(0, keys(1))]).unwrap();
+        let after = KeyRing::new(REPOSITORY, vec![(2, keys(2)), (0, keys(1))]).unwrap();
+        assert_eq!(after.chunk_keys().chunk_id(b"x"), before.chunk_keys().chunk_id(b"x"));
+        assert_eq!(after.chunk_keys().chunker_key(), before.chunk_keys().chunker_key());
+        assert_eq!((before.current().epoch(), after.current().epoch()), (0, 2));
+        let masters = vec![(2, keys(2)), (0, keys(1))];
+        let held_back = KeyRing::with_current(REPOSITORY, masters.clone(), 0).unwrap();
+        assert_eq!(held_back.current().epoch(), 0);
+        assert!(held_back.epoch(2).is_ok());
+        assert!(KeyRing::with_current(REPOSITORY, masters, 1).is_err());
+    }
+
+    #[test]
     fn repository_epoch_and_master_all_change_the_keys() {
         let id = |repository, epoch, byte| {
-            EpochKeys::derive(repository, epoch, &MasterKey::from_bytes([byte; 32])).chunk_id(b"x")
+            let masters = vec![(epoch, MasterKey::from_bytes([byte; 32]))];
+            KeyRing::new(repository, masters).unwrap().chunk_keys().chunk_id(b"x")
         };
         let base = id(REPOSITORY, 0, 1);
         for other in [id(RepositoryId([8; 16]), 0, 1), id(REPOSITORY, 1, 1), id(REPOSITORY, 0, 2)] {

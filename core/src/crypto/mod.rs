@@ -14,7 +14,7 @@ pub(crate) use self::keys::{expand, extract};
 pub use self::{
     aead::{AeadKey, NONCE_BYTES, Nonce, NonceBase, TAG_BYTES, Unauthentic},
     kdf::{KDF_SALT_BYTES, KdfCost},
-    keys::{EpochKeys, KEY_BYTES, KeyRing, MasterKey, Secret},
+    keys::{ChunkKeys, EpochKeys, KEY_BYTES, KeyRing, MasterKey, Secret},
     sizes::padme,
 };
 

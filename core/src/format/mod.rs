@@ -8,6 +8,7 @@ pub(crate) mod cbor;
 pub mod collector;
 pub mod commit;
 pub mod descriptor;
+pub mod epoch;
 pub mod forwarding;
 pub mod index;
 pub mod label;

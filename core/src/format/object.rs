@@ -55,6 +55,10 @@ pub enum ObjectType {
     Settings = 10,
     /// What people say of a snapshot.
     Label = 11,
+    /// What a key slot says to who has the keys.
+    SlotNote = 12,
+    /// A key epoch that is in force.
+    Epoch = 13,
 }
 
 impl ObjectType {
@@ -77,6 +81,8 @@ impl ObjectType {
             Self::ReferenceList => "reference list",
             Self::Settings => "settings",
             Self::Label => "label",
+            Self::SlotNote => "key slot's note",
+            Self::Epoch => "key epoch",
         }
     }
 

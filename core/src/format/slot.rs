@@ -1,21 +1,29 @@
-//! Key slots: the master keys of all epochs, wrapped under a password or a recovery key.
+//! Key slots: the master keys of all epochs, wrapped under a password, a recovery key or a key
+//! file.
 //!
 //! ```text
 //! head 52 | commitment 32 | sealed: (LE32 epoch, master key 32) each, tag 16
+//!         | note: a record, and its LE32 length; if the head says that there is one
 //!         | BLAKE3 of all before, 16
 //! ```
 //! The commitment makes sure that one slot opens under one password only; the checksum tells a
 //! damaged slot from a wrong password. Knows nothing of where slots are stored.
 
+mod key_file;
+mod note;
 mod recovery;
 
 use zeroize::Zeroizing;
 
-pub use self::recovery::RecoveryKey;
-use super::wire::Reader;
+pub use self::{
+    key_file::{KEY_FILE_BYTES_MAX, KEY_FILE_BYTES_MIN, KeyFile},
+    note::{SLOT_LABEL_BYTES_MAX, SlotNote},
+    recovery::RecoveryKey,
+};
+use super::{object::ObjectType, record, wire::Reader};
 use crate::{
     crypto::{
-        AeadKey, KDF_SALT_BYTES, KEY_BYTES, KdfCost, MasterKey, Nonce, Secret, TAG_BYTES,
+        AeadKey, KDF_SALT_BYTES, KEY_BYTES, KdfCost, KeyRing, MasterKey, Nonce, Secret, TAG_BYTES,
         constant_time_eq, expand, extract,
     },
     error::{Error, ErrorKind, Result},
@@ -32,8 +40,12 @@ const HEAD_BYTES: usize = 52;
 const COMMITMENT_BYTES: usize = 32;
 const CHECKSUM_BYTES: usize = 16;
 const ENTRY_BYTES: usize = 4 + KEY_BYTES;
-const FRAME_BYTES: usize = HEAD_BYTES + COMMITMENT_BYTES + TAG_BYTES + CHECKSUM_BYTES;
 const BODY_START: usize = HEAD_BYTES + COMMITMENT_BYTES;
+/// A flag of the head: a note follows the keys.
+const FLAG_NOTE: u8 = 1;
+const NOTE_LENGTH_BYTES: usize = 4;
+/// The longest note as sealed, far more than a label needs.
+const NOTE_BYTES_MAX: usize = 4 << 10;
 
 /// What opens a slot.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -42,6 +54,8 @@ pub enum SlotKind {
     Password,
     /// A recovery key, used as it is.
     Recovery,
+    /// The content of a key file, used as it is.
+    KeyFile,
 }
 
 impl SlotKind {
@@ -49,6 +63,16 @@ impl SlotKind {
         match self {
             Self::Password => 1,
             Self::Recovery => 2,
+            Self::KeyFile => 3,
+        }
+    }
+
+    /// For people.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Password => "password",
+            Self::Recovery => "recovery key",
+            Self::KeyFile => "key file",
         }
     }
 }
@@ -59,6 +83,8 @@ pub enum SlotSecret<'a> {
     Password(&'a [u8]),
     /// The recovery key.
     Recovery(&'a RecoveryKey),
+    /// The key file.
+    KeyFile(&'a KeyFile),
 }
 
 impl SlotSecret<'_> {
@@ -67,7 +93,31 @@ impl SlotSecret<'_> {
         match self {
             Self::Password(_) => SlotKind::Password,
             Self::Recovery(_) => SlotKind::Recovery,
+            Self::KeyFile(_) => SlotKind::KeyFile,
         }
+    }
+}
+
+/// What a secret was made into for one slot, at the cost of a password's hashing: opens that slot
+/// and no other. Wiped when dropped.
+#[derive(Clone)]
+pub struct Stretched(Secret);
+
+impl Stretched {
+    /// The bytes; for what keeps them for a while and gives them to nobody else.
+    pub fn as_bytes(&self) -> &[u8; KEY_BYTES] {
+        &self.0
+    }
+
+    /// What [`Self::as_bytes`] gave.
+    pub fn from_bytes(bytes: [u8; KEY_BYTES]) -> Self {
+        Self(Zeroizing::new(bytes))
+    }
+}
+
+impl std::fmt::Debug for Stretched {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Stretched(..)")
     }
 }
 
@@ -76,7 +126,7 @@ impl SlotSecret<'_> {
 pub struct SlotInfo {
     /// What opens it.
     pub kind: SlotKind,
-    /// What opening it costs; `None` for recovery keys.
+    /// What opening it costs; `None` for all but passwords.
     pub cost: Option<KdfCost>,
     /// The repository that it belongs to.
     pub repository: RepositoryId,
@@ -96,15 +146,37 @@ pub fn seal(
     masters: &[(u32, MasterKey)],
     randomness: &dyn Randomness,
 ) -> Result<Vec<u8>> {
-    seal_with_salt(repository, secret, cost, masters, random(randomness))
+    let head = Head::new(repository, secret, cost, random(randomness));
+    seal_with_head(&head, secret, masters, &[])
 }
 
-fn seal_with_salt(
-    repository: RepositoryId,
+/// A slot that wraps all keys of `keys` and says what `note` says to who has them; `name` is the
+/// slot's object. `cost` counts for passwords only.
+///
+/// # Errors
+/// Those of [`seal`]; `Invalid` for a note that is too long.
+pub fn seal_noted(
+    keys: &KeyRing,
+    name: &str,
     secret: &SlotSecret<'_>,
     cost: &KdfCost,
+    note: &SlotNote,
+    randomness: &dyn Randomness,
+) -> Result<Vec<u8>> {
+    note.check()?;
+    let mut tail = record::seal(keys, ObjectType::SlotNote, name, &note.encode(), randomness)?;
+    let length = tail.len() as u32;
+    tail.extend_from_slice(&length.to_le_bytes());
+    let mut head = Head::new(keys.repository(), secret, cost, random(randomness));
+    head.has_note = true;
+    seal_with_head(&head, secret, keys.masters(), &tail)
+}
+
+fn seal_with_head(
+    head: &Head,
+    secret: &SlotSecret<'_>,
     masters: &[(u32, MasterKey)],
-    salt: [u8; KDF_SALT_BYTES],
+    tail: &[u8],
 ) -> Result<Vec<u8>> {
     let mut sorted: Vec<&(u32, MasterKey)> = masters.iter().collect();
     sorted.sort_by_key(|(epoch, _)| *epoch);
@@ -113,9 +185,8 @@ fn seal_with_salt(
         let message = "a key slot holds 1 to 1024 master keys of distinct epochs";
         return Err(Error::new(ErrorKind::Invalid, message));
     }
-    let head = Head { kind: secret.kind(), cost: *cost, repository, salt };
     let mut slot = head.encode();
-    let keys = SlotKeys::derive(&head, secret, &slot)?;
+    let keys = SlotKeys::derive(&stretch_for(head, secret)?, &slot);
     slot.extend_from_slice(&keys.commitment[..]);
     let mut body = Zeroizing::new(Vec::with_capacity(sorted.len() * ENTRY_BYTES + TAG_BYTES));
     for (epoch, master) in sorted {
@@ -124,6 +195,7 @@ fn seal_with_salt(
     }
     AeadKey::new(&keys.key).seal_from(Nonce::ZERO, &slot, &mut body, 0);
     slot.extend_from_slice(&body);
+    slot.extend_from_slice(tail);
     slot.extend_from_slice(&checksum(&slot));
     Ok(slot)
 }
@@ -133,13 +205,25 @@ fn seal_with_salt(
 /// # Errors
 /// `Damaged` if it is not, `Unsupported` if a newer program wrote it.
 pub fn inspect(slot: &[u8]) -> Result<SlotInfo> {
-    let head = Head::decode(slot)?;
+    let (head, parts) = decode(slot)?;
     Ok(SlotInfo {
         kind: head.kind,
         cost: (head.kind == SlotKind::Password).then_some(head.cost),
         repository: head.repository,
-        keys: (slot.len() - FRAME_BYTES) / ENTRY_BYTES,
+        keys: (parts.wrapped.len() - TAG_BYTES) / ENTRY_BYTES,
     })
+}
+
+/// What the slot, the object `name`, says to who has the repository's keys; `None` if it says
+/// nothing.
+///
+/// # Errors
+/// Those of [`inspect`]; `Damaged` for a note that is not this slot's, or that none of `keys`
+/// opens.
+pub fn note(keys: &KeyRing, name: &str, slot: &[u8]) -> Result<Option<SlotNote>> {
+    let (_, parts) = decode(slot)?;
+    let Some(sealed) = parts.note else { return Ok(None) };
+    SlotNote::decode(&record::open(keys, ObjectType::SlotNote, name, sealed)?).map(Some)
 }
 
 /// The master keys in `slot` by epoch.
@@ -153,46 +237,113 @@ pub fn open(
     secret: &SlotSecret<'_>,
     slot: &[u8],
 ) -> Result<Vec<(u32, MasterKey)>> {
-    let head = Head::decode(slot)?;
-    if head.repository != repository {
-        return Err(damaged("a key slot of another repository"));
-    }
+    check_repository(repository, &decode(slot)?.0)?;
+    open_stretched(repository, &stretch(secret, slot)?, slot)
+}
+
+/// Pays what it costs to try `secret` on `slot`; [`open_stretched`] does the rest, any number of
+/// times.
+///
+/// # Errors
+/// As [`open`], but a wrong secret of the right kind is not noticed yet.
+pub fn stretch(secret: &SlotSecret<'_>, slot: &[u8]) -> Result<Stretched> {
+    let (head, _) = decode(slot)?;
     if head.kind != secret.kind() {
         return Err(Error::new(ErrorKind::WrongKey, "the key slot is of another kind"));
     }
-    let keys = SlotKeys::derive(&head, secret, &slot[..HEAD_BYTES])?;
+    stretch_for(&head, secret)
+}
+
+/// The master keys in `slot` by epoch, for what [`stretch`] made of a secret.
+///
+/// # Errors
+/// Those of [`open`].
+pub fn open_stretched(
+    repository: RepositoryId,
+    stretched: &Stretched,
+    slot: &[u8],
+) -> Result<Vec<(u32, MasterKey)>> {
+    let (head, parts) = decode(slot)?;
+    check_repository(repository, &head)?;
+    let keys = SlotKeys::derive(stretched, &slot[..HEAD_BYTES]);
     if !constant_time_eq(&keys.commitment[..], &slot[HEAD_BYTES..BODY_START]) {
-        return Err(Error::new(
-            ErrorKind::WrongKey,
-            match head.kind {
-                SlotKind::Password => "wrong password",
-                SlotKind::Recovery => "wrong recovery key",
-            },
-        ));
+        return Err(Error::new(ErrorKind::WrongKey, format!("wrong {}", head.kind.name())));
     }
-    let mut body = Zeroizing::new(slot[BODY_START..slot.len() - CHECKSUM_BYTES].to_vec());
+    let mut body = Zeroizing::new(parts.wrapped.to_vec());
     let entries = AeadKey::new(&keys.key)
         .open(Nonce::ZERO, &slot[..BODY_START], &mut body)
         .map_err(|error| damaged("wrapped keys").because(error))?;
     decode_entries(entries)
 }
 
+fn check_repository(repository: RepositoryId, head: &Head) -> Result<()> {
+    match head.repository == repository {
+        true => Ok(()),
+        false => Err(damaged("a key slot of another repository")),
+    }
+}
+
+/// What stands behind the commitment.
+struct Parts<'a> {
+    /// The sealed keys, tag included.
+    wrapped: &'a [u8],
+    note: Option<&'a [u8]>,
+}
+
+/// The head and the parts of a whole slot, every length checked.
+fn decode(slot: &[u8]) -> Result<(Head, Parts<'_>)> {
+    let head = Head::decode(slot)?;
+    let rest = slot.get(BODY_START..slot.len() - CHECKSUM_BYTES);
+    let parts = rest.and_then(|rest| split(rest, head.has_note));
+    let is_length_right = parts.as_ref().is_some_and(|parts| {
+        let keys_bytes = parts.wrapped.len().saturating_sub(TAG_BYTES);
+        keys_bytes % ENTRY_BYTES == 0 && (1..=SLOT_KEYS_MAX).contains(&(keys_bytes / ENTRY_BYTES))
+    });
+    match parts {
+        Some(parts) if is_length_right => Ok((head, parts)),
+        _ => Err(damaged(format!("a key slot of {} bytes", slot.len()))),
+    }
+}
+
+fn split(rest: &[u8], has_note: bool) -> Option<Parts<'_>> {
+    if !has_note {
+        return Some(Parts { wrapped: rest, note: None });
+    }
+    let (rest, length) = rest.split_last_chunk::<NOTE_LENGTH_BYTES>()?;
+    let length = usize::try_from(u32::from_le_bytes(*length)).ok()?;
+    if length > NOTE_BYTES_MAX {
+        return None;
+    }
+    let (wrapped, note) = rest.split_at_checked(rest.len().checked_sub(length)?)?;
+    Some(Parts { wrapped, note: Some(note) })
+}
+
 struct Head {
     kind: SlotKind,
+    has_note: bool,
     cost: KdfCost,
     repository: RepositoryId,
     salt: [u8; KDF_SALT_BYTES],
 }
 
 impl Head {
+    fn new(
+        repository: RepositoryId,
+        secret: &SlotSecret<'_>,
+        cost: &KdfCost,
+        salt: [u8; KDF_SALT_BYTES],
+    ) -> Self {
+        Self { kind: secret.kind(), has_note: false, cost: *cost, repository, salt }
+    }
+
     fn encode(&self) -> Vec<u8> {
         let costs = match self.kind {
             SlotKind::Password => [self.cost.memory_kib, self.cost.passes, self.cost.lanes],
-            SlotKind::Recovery => [0; 3],
+            SlotKind::Recovery | SlotKind::KeyFile => [0; 3],
         };
-        let mut bytes = Vec::with_capacity(FRAME_BYTES + ENTRY_BYTES);
+        let mut bytes = Vec::with_capacity(BODY_START + ENTRY_BYTES);
         bytes.extend_from_slice(&MAGIC);
-        bytes.extend_from_slice(&[VERSION, self.kind.code(), 0, 0]);
+        bytes.extend_from_slice(&[VERSION, self.kind.code(), u8::from(self.has_note), 0]);
         for cost in costs {
             bytes.extend_from_slice(&cost.to_le_bytes());
         }
@@ -218,13 +369,6 @@ impl Head {
             let message = format!("key slot version {version} is newer than this program");
             return Err(Error::new(ErrorKind::Unsupported, message));
         }
-        let keys_bytes = slot.len().checked_sub(FRAME_BYTES);
-        let is_length_right = keys_bytes.is_some_and(|bytes| {
-            bytes % ENTRY_BYTES == 0 && (1..=SLOT_KEYS_MAX).contains(&(bytes / ENTRY_BYTES))
-        });
-        if !is_length_right {
-            return Err(damaged(format!("a key slot of {} bytes", slot.len())));
-        }
         Self::decode_fields(&mut reader).unwrap_or_else(|| Err(damaged("a truncated key slot")))
     }
 
@@ -233,26 +377,28 @@ impl Head {
         let kind = match reader.u8()? {
             1 => SlotKind::Password,
             2 => SlotKind::Recovery,
+            3 => SlotKind::KeyFile,
             other => {
                 let message = format!("key slot kind {other} is newer than this program");
                 return Some(Err(Error::new(ErrorKind::Unsupported, message)));
             }
         };
-        let reserved = reader.u16()?;
+        let [flags, reserved] = [reader.u8()?, reader.u8()?];
+        let has_note = flags & FLAG_NOTE != 0;
         let [memory_kib, passes, lanes] = [reader.u32()?, reader.u32()?, reader.u32()?];
         let cost = KdfCost { memory_kib, passes, lanes };
         let repository = RepositoryId(reader.array()?);
         let salt = reader.array()?;
         let is_cost_right = match kind {
             SlotKind::Password => cost.check().is_ok(),
-            SlotKind::Recovery => [memory_kib, passes, lanes] == [0; 3],
+            SlotKind::Recovery | SlotKind::KeyFile => [memory_kib, passes, lanes] == [0; 3],
         };
-        if reserved != 0 || !is_cost_right {
+        if flags & !FLAG_NOTE != 0 || reserved != 0 || !is_cost_right {
             return Some(Err(damaged(
                 "a key slot with reserved bytes set or a cost out of bounds",
             )));
         }
-        Some(Ok(Self { kind, cost, repository, salt }))
+        Some(Ok(Self { kind, has_note, cost, repository, salt }))
     }
 }
 
@@ -262,18 +408,24 @@ struct SlotKeys {
 }
 
 impl SlotKeys {
-    fn derive(head: &Head, secret: &SlotSecret<'_>, head_bytes: &[u8]) -> Result<Self> {
-        let input = match secret {
-            SlotSecret::Password(password) => head.cost.derive(password, &head.salt)?,
-            SlotSecret::Recovery(key) => key.secret().clone(),
-        };
-        let extracted = extract(b"strongroom/1 slot", &input[..]);
-        let expanded: Zeroizing<[u8; 2 * KEY_BYTES]> = expand(&extracted, &[head_bytes]);
+    fn derive(stretched: &Stretched, head_bytes: &[u8]) -> Self {
+        let expanded: Zeroizing<[u8; 2 * KEY_BYTES]> = expand(&stretched.0, &[head_bytes]);
         let mut keys = Self { key: Secret::default(), commitment: Secret::default() };
         keys.key.copy_from_slice(&expanded[..KEY_BYTES]);
         keys.commitment.copy_from_slice(&expanded[KEY_BYTES..]);
-        Ok(keys)
+        keys
     }
+}
+
+fn stretch_for(head: &Head, secret: &SlotSecret<'_>) -> Result<Stretched> {
+    let label = b"strongroom/1 slot";
+    Ok(Stretched(match secret {
+        SlotSecret::Password(password) => {
+            extract(label, &head.cost.derive(password, &head.salt)?[..])
+        }
+        SlotSecret::Recovery(key) => extract(label, &key.secret()[..]),
+        SlotSecret::KeyFile(file) => extract(label, file.bytes()),
+    }))
 }
 
 fn decode_entries(entries: &[u8]) -> Result<Vec<(u32, MasterKey)>> {

@@ -4,7 +4,10 @@ use std::fmt;
 
 use zeroize::Zeroizing;
 
-use crate::format::slot::RecoveryKey;
+use crate::{
+    error::{Error, ErrorKind, Result},
+    format::slot::{KeyFile, RecoveryKey},
+};
 
 /// What opens a repository.
 #[derive(Clone)]
@@ -13,6 +16,23 @@ pub enum Credential {
     Password(Zeroizing<Vec<u8>>),
     /// The recovery key that `init` printed.
     RecoveryKey(RecoveryKey),
+    /// The content of a key file.
+    KeyFile(KeyFile),
+}
+
+impl Credential {
+    /// Refuses what protects nothing.
+    ///
+    /// # Errors
+    /// `Invalid` for an empty password.
+    pub fn check(&self) -> Result<()> {
+        match self {
+            Self::Password(password) if password.is_empty() => {
+                Err(Error::new(ErrorKind::Invalid, "the password is empty"))
+            }
+            _ => Ok(()),
+        }
+    }
 }
 
 impl fmt::Debug for Credential {
@@ -20,6 +40,7 @@ impl fmt::Debug for Credential {
         f.write_str(match self {
             Self::Password(_) => "Password(..)",
             Self::RecoveryKey(_) => "RecoveryKey(..)",
+            Self::KeyFile(_) => "KeyFile(..)",
         })
     }
 }

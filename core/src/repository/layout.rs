@@ -3,6 +3,7 @@
 //! ```text
 //! repository                     descriptor and settings
 //! meta/keys/<slot>               key slots
+//! meta/keys/epochs/<n>           key epochs in force, but the first
 //! meta/sessions/<session>        a writer is at work
 //! meta/snapshots/<session>       its commit
 //! meta/index/<session>/<n>       its index segments
@@ -42,6 +43,8 @@ pub enum MetaName {
     Index(SessionId, u32),
     /// A key slot.
     Slot([u8; 16]),
+    /// A key epoch that is in force.
+    Epoch(u32),
     /// A label of a snapshot.
     Label(SessionId, u32),
     /// A tombstone.
@@ -56,6 +59,7 @@ impl MetaName {
         let segments: Vec<&str> = key.segments().collect();
         match segments.as_slice() {
             ["meta", "keys", slot] => parse_slot(slot).map(Self::Slot),
+            ["meta", "keys", "epochs", number] => parse_counter(number).map(Self::Epoch),
             ["meta", "sessions", id] => id.parse().ok().map(Self::Session),
             ["meta", "snapshots", id] => id.parse().ok().map(Self::Commit),
             ["meta", "index", id, counter] => {
@@ -78,6 +82,7 @@ impl std::fmt::Display for MetaName {
             Self::Commit(id) => write!(f, "meta/snapshots/{id}"),
             Self::Index(id, counter) => write!(f, "meta/index/{id}/{counter}"),
             Self::Slot(slot) => write!(f, "{SLOTS}/{}", hex(slot)),
+            Self::Epoch(number) => write!(f, "{SLOTS}/epochs/{number}"),
             Self::Label(id, counter) => write!(f, "meta/labels/{id}/{counter}"),
             Self::Tombstone(id) => write!(f, "meta/tombstones/{id}"),
             Self::Collector(number) => write!(f, "meta/collector/{number}"),
@@ -142,6 +147,7 @@ mod tests {
             MetaName::Commit(session),
             MetaName::Index(session, 12),
             MetaName::Slot([0xa7; 16]),
+            MetaName::Epoch(3),
             MetaName::Label(session, 3),
             MetaName::Tombstone(session),
             MetaName::Collector(u64::MAX),

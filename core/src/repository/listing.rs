@@ -7,11 +7,12 @@ use futures::TryStreamExt;
 use super::{
     Repository,
     layout::{self, MetaName},
+    unlock::{highest, rotated},
 };
 use crate::{
     error::{Error, ErrorKind, Result},
     id::SessionId,
-    target::ObjectMeta,
+    target::{ObjectMeta, SharedTarget},
 };
 
 /// The objects under `meta/`.
@@ -24,6 +25,21 @@ pub struct MetaListing {
 }
 
 impl MetaListing {
+    /// The objects below `folder`.
+    pub(super) async fn of(target: &SharedTarget, folder: &str) -> Result<Self> {
+        let prefix = layout::prefix(folder)?;
+        let mut all: Vec<ObjectMeta> = target.list(&prefix).try_collect().await?;
+        all.sort_by(|a, b| a.key.cmp(&b.key));
+        let mut listing = Self::default();
+        for object in all {
+            match MetaName::of(&object.key) {
+                Some(name) => listing.objects.push((name, object)),
+                None => listing.junk.push(object),
+            }
+        }
+        Ok(listing)
+    }
+
     /// Sessions that have a commit.
     pub fn commits(&self) -> impl Iterator<Item = SessionId> {
         self.names().filter_map(|name| match name {
@@ -70,6 +86,19 @@ impl MetaListing {
         self.heads().max().unwrap_or(0)
     }
 
+    /// Numbers of key epochs in force, the first apart.
+    pub fn epochs(&self) -> impl Iterator<Item = u32> {
+        self.names().filter_map(|name| match name {
+            MetaName::Epoch(number) => Some(number),
+            _ => None,
+        })
+    }
+
+    /// The newest key epoch in force that the listing shows; 0 if the keys never were rotated.
+    pub fn newest_epoch(&self) -> u32 {
+        self.epochs().max().unwrap_or(0)
+    }
+
     /// All names.
     pub fn names(&self) -> impl Iterator<Item = MetaName> {
         self.objects.iter().map(|(name, _)| *name)
@@ -81,20 +110,30 @@ impl Repository {
     ///
     /// # Errors
     /// What the target reports; `Conflict` or `NoRepository` if the repository was opened with a
-    /// remembered key slot that is no longer there.
+    /// remembered key slot that is no longer there, `Conflict` if the keys were rotated since.
     pub(crate) async fn list_meta(&self) -> Result<MetaListing> {
-        let prefix = layout::prefix(layout::META)?;
-        let mut all: Vec<ObjectMeta> = self.target().list(&prefix).try_collect().await?;
-        all.sort_by(|a, b| a.key.cmp(&b.key));
-        let mut listing = MetaListing::default();
-        for object in all {
-            match MetaName::of(&object.key) {
-                Some(name) => listing.objects.push((name, object)),
-                None => listing.junk.push(object),
-            }
-        }
+        self.list_below(layout::META).await
+    }
+
+    /// As [`Self::list_meta`], of key slots and epochs alone.
+    pub(super) async fn list_slots(&self) -> Result<MetaListing> {
+        self.list_below(layout::SLOTS).await
+    }
+
+    async fn list_below(&self, folder: &str) -> Result<MetaListing> {
+        let listing = MetaListing::of(self.target(), folder).await?;
         self.expect_remembered_slot(&listing).await?;
+        self.expect_known_epochs(&listing).await?;
         Ok(listing)
+    }
+
+    /// Who opened the repository before the keys were rotated cannot read all that follows.
+    async fn expect_known_epochs(&self, listing: &MetaListing) -> Result<()> {
+        if listing.newest_epoch() <= highest(self.keys().masters()) {
+            return Ok(());
+        }
+        self.cache().keep(|_| false).await;
+        Err(rotated(ErrorKind::Conflict).on(self.target()).hint("run the command again"))
     }
 
     /// A listing whose newest collector head was known before the listing began, as writers and

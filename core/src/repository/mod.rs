@@ -3,9 +3,11 @@
 //! Opening and creating; the list of snapshots; reading what snapshots hold. Knows nothing of
 //! what operations do with it, and of no backend.
 
+pub mod keys;
 pub mod layout;
 pub mod packs;
 
+mod agent;
 mod announce;
 mod cache;
 mod commits;
@@ -19,10 +21,21 @@ mod pins;
 mod selector;
 mod snapshot;
 mod table;
+mod unlock;
 mod view;
 
 use std::{fmt, sync::Arc};
 
+pub use self::{
+    agent::{AGENT_PREFIX, KeyAgent, agent_prefix},
+    credential::Credential,
+    open::InitOptions,
+    pins::Pins,
+    selector::Selector,
+    snapshot::{Original, Snapshot, SnapshotKind, SnapshotList},
+    table::{LoadedPage, Table, pieces_in, pieces_of},
+    unlock::Unlock,
+};
 pub(crate) use self::{
     announce::Announcement,
     cache::{Cache, directory_name, pack_of_copy, segment_name},
@@ -33,19 +46,11 @@ pub(crate) use self::{
     pack_writer::PackWriter,
     view::{Overview, WriterView},
 };
-pub use self::{
-    credential::Credential,
-    open::InitOptions,
-    pins::Pins,
-    selector::Selector,
-    snapshot::{Original, Snapshot, SnapshotKind, SnapshotList},
-    table::{LoadedPage, Table, pieces_in, pieces_of},
-};
 use self::{layout::MetaName, packs::PackReader, table::References};
 use crate::{
     crypto::KeyRing,
     format::{descriptor::Settings, page::TableRoot},
-    id::RepositoryId,
+    id::{RepositoryId, SlotId},
     runtime::Runtime,
     target::{BackupTarget, SharedTarget},
 };
@@ -89,6 +94,9 @@ struct Inner {
     pins: Pins,
     /// The key slot that opened it, if only the copy in the cache was looked at.
     remembered_slot: Option<MetaName>,
+    /// The key slot that opened it.
+    slot: SlotId,
+    agent: Option<Arc<dyn KeyAgent>>,
 }
 
 impl Inner {
@@ -115,6 +123,8 @@ impl Repository {
             cache,
             pins: inner.pins.clone(),
             remembered_slot: inner.remembered_slot,
+            slot: inner.slot,
+            agent: inner.agent.clone(),
         }
         .into_repository()
     }

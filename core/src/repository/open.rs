@@ -3,27 +3,25 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use futures::TryStreamExt;
 use zeroize::Zeroizing;
 
 use super::{
-    Cache, Credential, Inner, Pins, Repository, Storage,
+    Cache, Credential, Inner, KeyAgent, Pins, Repository, Storage, Unlock,
     layout::{self, MetaName},
+    listing::MetaListing,
     packs::PackReader,
+    unlock::{Unlocked, highest, secret_of, unlock, unlock_remembered},
 };
 use crate::{
     crypto::{KdfCost, KeyRing, MasterKey},
     error::{Error, ErrorKind, Result},
     format::{
         descriptor::{self, Settings},
-        slot::{self, RecoveryKey, SlotKind, SlotSecret},
+        slot::{self, RecoveryKey, SlotNote, SlotSecret},
     },
-    id::RepositoryId,
+    id::{RepositoryId, SlotId},
     runtime::{Runtime, Timestamp, random},
-    target::{
-        ByteRange, ObjectKey, ObjectMeta, Payload, PutMode, SharedTarget, TargetErrorKind,
-        TargetExt,
-    },
+    target::{ByteRange, ObjectKey, Payload, PutMode, SharedTarget, TargetErrorKind, TargetExt},
 };
 
 /// How a new repository is made.
@@ -47,25 +45,42 @@ impl Default for InitOptions {
 }
 
 impl Repository {
-    /// Creates a repository in a place that has none. Returns it with its recovery key, which
-    /// is shown once and never stored.
-    ///
-    /// Key slots are written first and the descriptor last, by one create: an interrupted `init`
-    /// leaves nothing that looks like a repository, and of two at once one wins. Three requests,
-    /// or four: see [`InitOptions::trusts_create`].
+    /// Creates a repository that a password opens: see [`Self::init_with`].
     ///
     /// # Errors
-    /// `AlreadyExists` if there is one, `Invalid` for an empty password or settings out of
-    /// bounds, and what the target reports.
+    /// Those of [`Self::init_with`].
     pub async fn init(
         storage: impl Into<Storage>,
         runtime: Runtime,
         password: &Zeroizing<Vec<u8>>,
         options: &InitOptions,
     ) -> Result<(Self, RecoveryKey)> {
-        if password.is_empty() {
-            return Err(Error::new(ErrorKind::Invalid, "the password is empty"));
-        }
+        let unlock = Unlock::from(&Credential::Password(password.clone()));
+        Self::init_with(storage, runtime, &unlock, "", options).await
+    }
+
+    /// Creates a repository in a place that has none, with key slots for the credential in
+    /// `unlock` and for a recovery key, both labelled `label`. Returns it with its recovery key,
+    /// which is shown once and never stored.
+    ///
+    /// Key slots are written first and the descriptor last, by one create: an interrupted `init`
+    /// leaves nothing that looks like a repository, and of two at once one wins. Three requests,
+    /// or four: see [`InitOptions::trusts_create`].
+    ///
+    /// # Errors
+    /// `AlreadyExists` if there is one, `Invalid` for no credential, an empty password, or
+    /// settings out of bounds, and what the target reports.
+    pub async fn init_with(
+        storage: impl Into<Storage>,
+        runtime: Runtime,
+        unlock: &Unlock,
+        label: &str,
+        options: &InitOptions,
+    ) -> Result<(Self, RecoveryKey)> {
+        let Some(credential) = &unlock.credential else {
+            return Err(Error::new(ErrorKind::Invalid, "a repository needs a credential"));
+        };
+        credential.check()?;
         options.kdf.check()?;
         let Storage { target, cache, pins } = storage.into();
         let cache = Cache::new(cache);
@@ -74,132 +89,146 @@ impl Repository {
         }
         let randomness = &*runtime.randomness;
         let repository = RepositoryId(random(randomness));
-        let masters = vec![(0, MasterKey::generate(randomness))];
+        let keys = KeyRing::new(repository, vec![(0, MasterKey::generate(randomness))])?;
         let recovery = RecoveryKey::generate(randomness);
-        let secrets = [SlotSecret::Password(password), SlotSecret::Recovery(&recovery)];
+        let note = SlotNote { created: runtime.clock.now(), label: label.to_owned() };
         let mut slots = Vec::new();
-        for secret in &secrets {
-            let sealed = slot::seal(repository, secret, &options.kdf, &masters, randomness)?;
-            let name = MetaName::Slot(random(randomness));
+        for secret in [secret_of(credential), SlotSecret::Recovery(&recovery)] {
+            let id = SlotId(random(randomness));
+            let name = MetaName::Slot(id.0).to_string();
+            let sealed = slot::seal_noted(&keys, &name, &secret, &options.kdf, &note, randomness)?;
             let sealed = Bytes::from(sealed);
             let payload = Payload::from(sealed.clone());
-            target.put(&layout::key(&name.to_string())?, payload, PutMode::Create).await?;
-            slots.push((name, sealed));
+            target.put(&layout::key(&name)?, payload, PutMode::Create).await?;
+            slots.push((id, sealed));
         }
-        let keys = KeyRing::new(repository, masters)?;
-        let settings = Settings { created: runtime.clock.now(), ..options.settings.clone() };
+        let settings = Settings { created: note.created, ..options.settings.clone() };
         let sealed = Bytes::from(descriptor::seal(&keys, &settings, randomness)?);
         let payload = Payload::from(sealed.clone());
         match target.put(&layout::key(layout::DESCRIPTOR)?, payload, PutMode::Create).await {
             Ok(()) => {}
             Err(error) if error.kind() == TargetErrorKind::AlreadyExists => {
-                withdraw(&target, &slots).await;
+                withdraw(&target, slots.iter().map(|(id, _)| *id)).await;
                 return Err(exists(&target));
             }
             Err(error) => return Err(error.into()),
         }
         cache.keep(|_| false).await;
-        if let Some((name, slot)) = slots.first() {
-            remember(&cache, &sealed, *name, slot).await;
-        }
-        Ok((
-            assemble(target, runtime, cache, pins, Opened { keys, settings, remembered: None }),
-            recovery,
-        ))
+        let (id, slot) = slots.swap_remove(0);
+        let unlocked = Unlocked { id, slot, keys, epoch: None };
+        remember(&cache, &sealed, &unlocked).await;
+        let place = Place { target, cache, pins, runtime, agent: unlock.agent.clone() };
+        Ok((place.assemble(unlocked, settings, false), recovery))
+    }
+
+    /// Which repository is at `target`; needs no key.
+    ///
+    /// # Errors
+    /// `NoRepository`, `Unsupported` (newer format), `Damaged`, or the target's.
+    pub async fn id_at(target: &SharedTarget) -> Result<RepositoryId> {
+        Ok(descriptor::decode_head(&read_descriptor(target).await?)?.repository)
     }
 
     /// Opens the repository at `target`.
     ///
     /// # Errors
-    /// `NoRepository`, `WrongKey`, `Unsupported` (newer format), `Damaged`, or the target's.
+    /// Those of [`Self::unlock`].
     pub async fn open(
         storage: impl Into<Storage>,
         runtime: Runtime,
         credential: &Credential,
     ) -> Result<Self> {
+        Self::unlock(storage, runtime, &Unlock::from(credential)).await
+    }
+
+    /// Opens the repository at `target` with a credential, or with what an agent remembers.
+    ///
+    /// # Errors
+    /// `NoRepository`, `WrongKey`, `Unsupported` (newer format), `Damaged`, or the target's.
+    pub async fn unlock(
+        storage: impl Into<Storage>,
+        runtime: Runtime,
+        with: &Unlock,
+    ) -> Result<Self> {
         let Storage { target, cache, pins } = storage.into();
         let cache = Cache::new(cache);
-        if let Some(opened) = open_remembered(&cache, credential).await {
-            return Ok(assemble(target, runtime, cache, pins, opened));
+        let place = Place { target, cache, pins, runtime, agent: with.agent.clone() };
+        if let Some((unlocked, settings)) = place.open_remembered(with).await {
+            return Ok(place.assemble(unlocked, settings, true));
         }
-        let sealed = match target.get(&layout::key(layout::DESCRIPTOR)?, ByteRange::Full).await {
-            Ok(sealed) => sealed,
-            Err(error) if error.kind() == TargetErrorKind::NotFound => {
-                return Err(no_repository(&target));
-            }
-            Err(error) => return Err(error.into()),
-        };
+        let Place { target, cache, runtime, .. } = &place;
+        let sealed = read_descriptor(target).await?;
         let head = descriptor::decode_head(&sealed)?;
-        let (masters, name, slot) = unlock(&target, head.repository, credential).await?;
-        let keys = KeyRing::new(head.repository, masters)?;
-        let settings = descriptor::open_settings(&keys, &sealed)?;
+        let slots = MetaListing::of(target, layout::SLOTS).await?;
+        let randomness = &*runtime.randomness;
+        let unlocked = unlock(target, &slots, head.repository, with, randomness).await?;
+        let settings = descriptor::open_settings(&unlocked.keys, &sealed)?;
         // copies of another repository that was here before are worth nothing
         let is_known = cache.get(layout::DESCRIPTOR).await.is_some_and(|copy| copy == sealed);
         if !is_known {
             cache.keep(|_| false).await;
         }
-        if let Some(name) = name {
-            remember(&cache, &sealed, name, &slot).await;
-        }
-        Ok(assemble(target, runtime, cache, pins, Opened { keys, settings, remembered: None }))
+        remember(cache, &sealed, &unlocked).await;
+        Ok(place.assemble(unlocked, settings, false))
     }
 }
 
-/// What opening found out.
-struct Opened {
-    keys: KeyRing,
-    settings: Settings,
-    remembered: Option<MetaName>,
-}
-
-fn assemble(
+/// Where a repository is, before it is open.
+struct Place {
     target: SharedTarget,
-    runtime: Runtime,
     cache: Cache,
     pins: Pins,
-    opened: Opened,
-) -> Repository {
-    let Opened { keys, settings, remembered } = opened;
-    let packs = Arc::new(PackReader::new(target.clone(), keys.clone(), cache.clone()));
-    Inner { target, runtime, keys, settings, packs, cache, pins, remembered_slot: remembered }
-        .into_repository()
+    runtime: Runtime,
+    agent: Option<Arc<dyn KeyAgent>>,
 }
 
-/// Keeps what opens the repository. Every other slot is forgotten: it may be removed some day.
-async fn remember(cache: &Cache, descriptor: &Bytes, name: MetaName, slot: &Bytes) {
-    cache.put(layout::DESCRIPTOR, descriptor.clone()).await;
-    cache.put(&name.to_string(), slot.clone()).await;
-}
-
-/// Opens with what was kept, without a request. The first listing tells whether the slot is
-/// still there: see [`Repository::list_meta`].
-async fn open_remembered(cache: &Cache, credential: &Credential) -> Option<Opened> {
-    let sealed = cache.get(layout::DESCRIPTOR).await?;
-    let head = descriptor::decode_head(&sealed).ok()?;
-    let secret = secret_of(credential);
-    for key in cache.names(&layout::prefix(layout::SLOTS).ok()?).await {
-        let Some(name @ MetaName::Slot(_)) = MetaName::of(&key) else { continue };
-        let Some(slot) = cache.get(key.as_str()).await else { continue };
-        let is_fitting = slot::inspect(&slot)
-            .is_ok_and(|info| info.repository == head.repository && info.kind == secret.kind());
-        if !is_fitting {
-            continue;
-        }
-        let Ok(masters) = slot::open(head.repository, &secret, &slot) else { continue };
-        let keys = KeyRing::new(head.repository, masters).ok()?;
-        let settings = descriptor::open_settings(&keys, &sealed).ok()?;
-        return Some(Opened { keys, settings, remembered: Some(name) });
+impl Place {
+    fn assemble(self, unlocked: Unlocked, settings: Settings, is_remembered: bool) -> Repository {
+        let Self { target, cache, pins, runtime, agent } = self;
+        let Unlocked { id: slot, keys, .. } = unlocked;
+        let packs = Arc::new(PackReader::new(target.clone(), keys.clone(), cache.clone()));
+        let remembered_slot = is_remembered.then_some(MetaName::Slot(slot.0));
+        Inner { target, runtime, keys, settings, packs, cache, pins, remembered_slot, slot, agent }
+            .into_repository()
     }
-    None
+
+    /// Opens with what was kept, without a request. The first listing tells whether the slot is
+    /// still there: see [`Repository::list_meta`].
+    async fn open_remembered(&self, with: &Unlock) -> Option<(Unlocked, Settings)> {
+        let sealed = self.cache.get(layout::DESCRIPTOR).await?;
+        let head = descriptor::decode_head(&sealed).ok()?;
+        let randomness = &*self.runtime.randomness;
+        let unlocked = unlock_remembered(&self.cache, head.repository, with, randomness).await?;
+        let settings = descriptor::open_settings(&unlocked.keys, &sealed).ok()?;
+        Some((unlocked, settings))
+    }
+}
+
+/// Keeps what opens the repository.
+async fn remember(cache: &Cache, descriptor: &Bytes, unlocked: &Unlocked) {
+    cache.put(layout::DESCRIPTOR, descriptor.clone()).await;
+    cache.put(&MetaName::Slot(unlocked.id.0).to_string(), unlocked.slot.clone()).await;
+    if let Some(record) = &unlocked.epoch {
+        let epoch = highest(unlocked.keys.masters());
+        cache.put(&MetaName::Epoch(epoch).to_string(), record.clone()).await;
+    }
 }
 
 /// Removes the slots of an `init` that found a repository.
-async fn withdraw(target: &SharedTarget, slots: &[(MetaName, Bytes)]) {
-    let keys: Vec<ObjectKey> =
-        slots.iter().filter_map(|(name, _)| layout::key(&name.to_string()).ok()).collect();
+async fn withdraw(target: &SharedTarget, slots: impl Iterator<Item = SlotId>) {
+    let names = slots.map(|id| MetaName::Slot(id.0).to_string());
+    let keys: Vec<ObjectKey> = names.filter_map(|name| layout::key(&name).ok()).collect();
     let count = keys.len();
     if let Err(error) = target.delete_many(keys, count).await {
         tracing::warn!(%error, "key slots of the init that was refused stay");
+    }
+}
+
+async fn read_descriptor(target: &SharedTarget) -> Result<Bytes> {
+    match target.get(&layout::key(layout::DESCRIPTOR)?, ByteRange::Full).await {
+        Ok(sealed) => Ok(sealed),
+        Err(error) if error.kind() == TargetErrorKind::NotFound => Err(no_repository(target)),
+        Err(error) => Err(error.into()),
     }
 }
 
@@ -207,61 +236,6 @@ fn no_repository(target: &SharedTarget) -> Error {
     Error::new(ErrorKind::NoRepository, "there is no repository here")
         .on(target)
         .hint("`strongroom init` makes one")
-}
-
-fn secret_of(credential: &Credential) -> SlotSecret<'_> {
-    match credential {
-        Credential::Password(password) => SlotSecret::Password(password),
-        Credential::RecoveryKey(key) => SlotSecret::Recovery(key),
-    }
-}
-
-type Masters = Vec<(u32, MasterKey)>;
-
-/// Tries the slots that fit the credential; a damaged slot matters only if no other opens.
-async fn unlock(
-    target: &SharedTarget,
-    repository: RepositoryId,
-    credential: &Credential,
-) -> Result<(Masters, Option<MetaName>, Bytes)> {
-    let prefix = layout::prefix(layout::SLOTS)?;
-    let mut objects: Vec<ObjectMeta> = target.list(&prefix).try_collect().await?;
-    objects.sort_by(|a, b| a.key.cmp(&b.key));
-    let secret = secret_of(credential);
-    let mut damaged = None;
-    let mut fitting = 0;
-    for object in &objects {
-        let slot = target.get(&object.key, ByteRange::Full).await?;
-        match slot::inspect(&slot) {
-            // left by an interrupted `init`
-            Ok(info) if info.repository != repository => continue,
-            Ok(info) if info.kind != secret.kind() => continue,
-            Ok(_) => fitting += 1,
-            Err(error) => {
-                damaged = Some(error.on(&object.key));
-                continue;
-            }
-        }
-        match slot::open(repository, &secret, &slot) {
-            Ok(masters) => return Ok((masters, MetaName::of(&object.key), slot)),
-            Err(error) if error.kind() == ErrorKind::WrongKey => {}
-            Err(error) => return Err(error.on(&object.key)),
-        }
-    }
-    Err(match damaged {
-        Some(error) => error.hint("another key slot or the recovery key may still open it"),
-        None => refused(secret.kind(), fitting),
-    })
-}
-
-fn refused(kind: SlotKind, fitting: usize) -> Error {
-    let message = match (kind, fitting) {
-        (SlotKind::Password, 0) => "no key slot takes a password",
-        (SlotKind::Password, _) => "the password is wrong",
-        (SlotKind::Recovery, 0) => "no key slot takes a recovery key",
-        (SlotKind::Recovery, _) => "the recovery key is not the one of this repository",
-    };
-    Error::new(ErrorKind::WrongKey, message)
 }
 
 fn exists(target: &SharedTarget) -> Error {

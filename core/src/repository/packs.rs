@@ -446,7 +446,7 @@ fn open_segment(directory: &PackDirectory, segment: u32, sealed: Bytes) -> Resul
 /// # Errors
 /// `Damaged` if they differ.
 pub fn check_chunk(keys: &KeyRing, chunk: &ChunkRef, plain: &[u8]) -> Result<()> {
-    if plain.len() != chunk.len_bytes as usize || keys.current().chunk_id(plain) != chunk.id {
+    if plain.len() != chunk.len_bytes as usize || keys.chunk_keys().chunk_id(plain) != chunk.id {
         let why = format!("chunk {} does not have the content that its id says", chunk.id);
         return Err(Error::new(ErrorKind::Damaged, why).on(format!("packs/{}", chunk.pack.id)));
     }

@@ -22,6 +22,7 @@ use crate::{
     monitor::SilentMonitor,
     repository::{Credential, InitOptions, Repository, Snapshot, SnapshotKind},
     runtime::{Clock, Randomness, Runtime, Timestamp},
+    source::Source,
     target::{MemoryTarget, SharedTarget},
 };
 
@@ -114,6 +115,14 @@ impl World {
         &self,
         source: &Arc<MemorySource>,
     ) -> crate::error::Result<BackupReport> {
+        self.try_backup_of(source.clone()).await
+    }
+
+    /// Backs any source up.
+    pub(crate) async fn try_backup_of(
+        &self,
+        source: Arc<dyn Source>,
+    ) -> crate::error::Result<BackupReport> {
         let options = BackupOptions {
             host: "host".to_owned(),
             user: "user".to_owned(),
@@ -126,7 +135,7 @@ impl World {
             workers: 1,
             compression: None,
         };
-        backup(&self.repository, source.clone(), &options, Arc::new(SilentMonitor)).await
+        backup(&self.repository, source, &options, Arc::new(SilentMonitor)).await
     }
 
     /// Backs `source` up and gives the snapshot.

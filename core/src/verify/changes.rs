@@ -6,8 +6,8 @@ use super::{Run, small::Commits};
 use crate::{
     error::{Error, ErrorKind, Result},
     format::{
-        collector::CollectorHead, forwarding::Forwarding, label::Label, object::ObjectType, record,
-        tombstone::Tombstone,
+        collector::CollectorHead, epoch::EpochRecord, forwarding::Forwarding, label::Label,
+        object::ObjectType, record, tombstone::Tombstone,
     },
     repository::layout::MetaName,
 };
@@ -38,6 +38,11 @@ impl Run<'_> {
                 MetaName::Label(session, _) => {
                     self.open_record(name, ObjectType::Label, &bytes, |content| {
                         Label::decode(content).map(|label| (label.session == session, label))
+                    })?;
+                }
+                MetaName::Epoch(epoch) => {
+                    self.open_record(name, ObjectType::Epoch, &bytes, |content| {
+                        EpochRecord::decode(epoch, content).map(|record| (true, record))
                     })?;
                 }
                 _ => {}

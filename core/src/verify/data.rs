@@ -288,7 +288,7 @@ impl OpenedPart {
         let row = directory.segments().get(number as usize);
         for (id, length) in row.map(|row| row.chunks.as_slice()).unwrap_or_default() {
             let chunk = plain.split_off(..*length as usize).unwrap_or_default();
-            if self.keys.current().chunk_id(chunk) != *id {
+            if self.keys.chunk_keys().chunk_id(chunk) != *id {
                 let why = format!("segment {number}: chunk {id} is not what its id says");
                 return Err(damaged(why));
             }

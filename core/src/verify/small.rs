@@ -110,6 +110,13 @@ impl Run<'_> {
         if usable == 0 {
             self.findings.object(layout::SLOTS, "no key slot is left that opens the repository");
         }
+        for (epoch, _) in self.repository.keys().masters().iter().filter(|(epoch, _)| *epoch > 0) {
+            let name = MetaName::Epoch(*epoch);
+            if !self.inventory.others.contains_key(&name) {
+                let why = "is missing: a rotation was interrupted; `key rotate` finishes it";
+                self.findings.object(name.to_string(), why);
+            }
+        }
         Ok(())
     }
 

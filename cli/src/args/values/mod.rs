@@ -5,6 +5,7 @@ pub mod name;
 pub mod path;
 pub mod pattern;
 pub mod percent;
+pub mod seconds;
 pub mod size;
 pub mod snapshot;
 pub mod tag;

@@ -105,9 +105,7 @@ fn parse(url: &OsStr) -> Result<TargetUrl> {
 fn password_for(global: &GlobalArgs, purpose: Purpose) -> Result<Password> {
     match password::credential(&global.credential, &env::variable, purpose)? {
         strongroom_core::repository::Credential::Password(password) => Ok(password),
-        strongroom_core::repository::Credential::RecoveryKey(_) => {
-            Err(Failure::usage("a single object is opened by a password, not by a recovery key"))
-        }
+        _ => Err(Failure::usage("a single object is opened by a password, by nothing else")),
     }
 }
 

@@ -84,7 +84,7 @@ fn a_slot_of_another_repository_is_refused() {
 #[test]
 fn newer_versions_and_kinds_are_named_as_such() {
     let slot = sealed(&PASSWORD, &[0]);
-    for (index, value) in [(4, 2), (5, 3)] {
+    for (index, value) in [(4, 2), (5, 4)] {
         let mut newer = slot.clone();
         newer[index] = value;
         let error = inspect(&with_checksum(newer)).unwrap_err();
@@ -108,7 +108,9 @@ fn hostile_heads_are_refused_before_any_hashing() {
         set(12, &[0; 4]),
         set(16, &u32::MAX.to_le_bytes()),
         set(8, &[0, 0, 64, 0, 17, 0, 0, 0]),
+        set(6, &[2]),
         set(6, &[1]),
+        set(7, &[1]),
         set(0, b"SRKX"),
         with_checksum(slot[..slot.len() - 1].to_vec()),
         with_checksum([&slot[..], &[0; 7]].concat()),

@@ -37,7 +37,7 @@ impl Forge {
     }
 
     fn add(&mut self, plain: &[u8]) -> ChunkRef {
-        let id = self.scene.world.repository.keys().current().chunk_id(plain);
+        let id = self.scene.world.repository.keys().chunk_keys().chunk_id(plain);
         let segment = self.rows.len() as u32;
         let len_bytes = plain.len() as u32;
         let chunks = vec![(id, len_bytes)];

@@ -38,7 +38,7 @@ impl Forgery {
         let id = PackId { session: SESSION, counter };
         let randomness = &*self.world.repository.runtime().randomness;
         let sealer = PackSealer::new(keys, id, randomness);
-        let id_of = |chunk: &Vec<u8>| keys.current().chunk_id(chunk);
+        let id_of = |chunk: &Vec<u8>| keys.chunk_keys().chunk_id(chunk);
         let rows: Vec<_> = chunks.iter().map(|chunk| (id_of(chunk), chunk.len() as u32)).collect();
         let mut payload = chunks.concat();
         let (plain_len, algorithm) = (payload.len() as u32, Algorithm::Stored);
