@@ -6,11 +6,13 @@
 
 pub(crate) mod cbor;
 pub mod commit;
+pub mod copy;
 pub mod descriptor;
 pub mod index;
 pub mod object;
 pub mod pack;
 pub mod page;
+pub mod parity;
 pub mod record;
 pub mod session;
 pub mod slot;
