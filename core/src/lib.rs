@@ -24,9 +24,10 @@ pub mod entry;
 pub mod format;
 
 // 4 doors
+pub mod tasks;
+
 pub mod source;
 pub mod target;
-pub mod tasks;
 
 pub mod encrypted;
 
