@@ -35,6 +35,43 @@ impl PackSet {
         }
     }
 
+    /// Takes one pack out.
+    pub fn remove(&mut self, pack: PackId) {
+        let Some(runs) = self.sessions.get_mut(&pack.session) else { return };
+        let covering = runs.range(..=pack.counter).next_back().map(|(start, end)| (*start, *end));
+        if let Some((start, end)) = covering
+            && pack.counter < end
+        {
+            runs.remove(&start);
+            if start < pack.counter {
+                runs.insert(start, pack.counter);
+            }
+            if pack.counter + 1 < end {
+                runs.insert(pack.counter + 1, end);
+            }
+        }
+        if runs.is_empty() {
+            self.sessions.remove(&pack.session);
+        }
+    }
+
+    /// True if some pack is in both sets. Compares runs, not packs.
+    pub fn intersects(&self, other: &Self) -> bool {
+        self.sessions.iter().any(|(session, runs)| {
+            other.sessions.get(session).is_some_and(|theirs| {
+                runs.iter().any(|(start, end)| {
+                    let before = theirs.range(..*end).next_back();
+                    before.is_some_and(|(_, their_end)| their_end > start)
+                })
+            })
+        })
+    }
+
+    /// The sessions that have packs in the set.
+    pub fn sessions(&self) -> impl Iterator<Item = SessionId> {
+        self.sessions.keys().copied()
+    }
+
     /// True if `pack` is in the set.
     pub fn contains(&self, pack: PackId) -> bool {
         self.sessions
@@ -202,6 +239,15 @@ mod tests {
                     prop_assert_eq!(set.contains(id), all.contains(&id));
                 }
             }
+            let overlap = model(&left).intersection(&model(&right)).next().is_some();
+            let of = |rows: &[(u8, u32)]| -> PackSet {
+                rows.iter().map(|(session, counter)| pack(*session, *counter)).collect()
+            };
+            prop_assert_eq!(of(&left).intersects(&of(&right)), overlap);
+            let mut rest = of(&left);
+            right.iter().for_each(|(session, counter)| rest.remove(pack(*session, *counter)));
+            let difference: BTreeSet<PackId> = a.difference(&b).copied().collect();
+            prop_assert_eq!(rest, difference.iter().copied().collect::<PackSet>());
             for (smaller, larger) in [(&a, &b), (&b, &a), (&a, &all), (&all, &b)] {
                 let missing = smaller.difference(larger).next().copied();
                 let set = |packs: &BTreeSet<PackId>| -> PackSet { packs.iter().copied().collect() };

@@ -1,6 +1,8 @@
 //! Loads the index for a backup: what commits name, and what an interrupted run of the same
 //! client left.
 
+use std::collections::{BTreeMap, BTreeSet};
+
 use bytes::Bytes;
 use futures::{StreamExt, TryStreamExt, stream};
 
@@ -8,7 +10,6 @@ use super::known::Known;
 use crate::{
     error::{ErrorKind, Result},
     format::{
-        commit::ObjectHash,
         index::{self, IndexedPack},
         object::ObjectType,
         record,
@@ -17,7 +18,7 @@ use crate::{
     id::{ClientId, PackId, SessionId},
     packset::PackSet,
     repository::{
-        CommitList, MetaListing, Repository,
+        Overview, Repository, WriterView,
         layout::{self, MetaName},
         packs::PackDirectory,
     },
@@ -30,39 +31,30 @@ const READS_AT_ONCE: usize = 8;
 /// Where the index of a backup comes from.
 pub(super) struct IndexSource {
     repository: Repository,
-    /// Index segments of committed sessions.
-    committed: Vec<(SessionId, u32, ObjectHash)>,
+    /// Index segments that count.
+    committed: Vec<(SessionId, u32)>,
     /// Interrupted sessions of this client, with their index segments.
     interrupted: Vec<(SessionId, Vec<u32>)>,
+    view: WriterView,
 }
 
 impl IndexSource {
     /// Finds out what there is to load; reads only session records.
     pub(super) async fn find(
         repository: &Repository,
-        listing: &MetaListing,
-        commits: &CommitList,
+        overview: &Overview,
         client: ClientId,
     ) -> Result<Self> {
-        let committed = commits
-            .commits
-            .iter()
-            .flat_map(|loaded| {
-                let commit = &loaded.commit;
-                commit.indexes.iter().map(|object| (commit.session, object.counter, object.hash))
-            })
-            .collect();
+        let committed = repository.counting_indexes(overview).await?;
         let mut interrupted = Vec::new();
-        for session in uncommitted(listing) {
+        for session in unfinished(overview) {
             if is_ours(repository, session, client).await? {
-                let segments = listing.objects.iter().filter_map(|(name, _)| match name {
-                    MetaName::Index(owner, counter) if *owner == session => Some(*counter),
-                    _ => None,
-                });
-                interrupted.push((session, segments.collect()));
+                let segments = overview.listing.indexes().filter(|(owner, _)| *owner == session);
+                interrupted.push((session, segments.map(|(_, counter)| counter).collect()));
             }
         }
-        Ok(Self { repository: repository.clone(), committed, interrupted })
+        let view = overview.view.clone();
+        Ok(Self { repository: repository.clone(), committed, interrupted, view })
     }
 
     /// Loads everything into `known`; returns the packs of interrupted runs.
@@ -70,10 +62,10 @@ impl IndexSource {
     /// An index segment that is missing or damaged is left out: its chunks are stored again.
     pub(super) async fn load(&self, known: &Known) -> Result<Vec<IndexedPack>> {
         let mut segments = stream::iter(self.committed.iter().copied())
-            .map(|(session, counter, _)| self.read_segment(session, counter))
+            .map(|(session, counter)| self.read_segment(session, counter))
             .buffer_unordered(READS_AT_ONCE);
         while let Some(rows) = segments.next().await {
-            for row in rows? {
+            for row in rows?.iter().filter(|row| self.view.is_usable(row.pack.id)) {
                 known.add_directory(row.pack, &row.directory);
             }
         }
@@ -81,6 +73,7 @@ impl IndexSource {
         for (session, counters) in &self.interrupted {
             adopted.extend(self.packs_of(*session, counters).await?);
         }
+        adopted.retain(|row| self.view.is_usable(row.pack.id));
         for row in &adopted {
             known.add_directory(row.pack, &row.directory);
         }
@@ -111,7 +104,7 @@ impl IndexSource {
         for counter in counters {
             rows.extend(self.read_segment(session, *counter).await?);
         }
-        let sizes: std::collections::BTreeMap<PackId, u64> = stored
+        let sizes: BTreeMap<PackId, u64> = stored
             .iter()
             .filter_map(|object| Some((layout::pack_of(&object.key)?, object.size_bytes)))
             .collect();
@@ -150,14 +143,16 @@ fn adopt(directory: &PackDirectory, size_bytes: u64) -> Option<IndexedPack> {
     })
 }
 
-/// Sessions without a commit.
-fn uncommitted(listing: &MetaListing) -> Vec<SessionId> {
-    let committed: std::collections::BTreeSet<SessionId> = listing.commits().collect();
-    let sessions = listing.objects.iter().filter_map(|(name, _)| match name {
-        MetaName::Session(session) if !committed.contains(session) => Some(*session),
-        _ => None,
-    });
-    sessions.collect()
+/// Announced sessions without a commit, and those that were given up.
+fn unfinished(overview: &Overview) -> Vec<SessionId> {
+    let committed: BTreeSet<SessionId> = overview.listing.commits().collect();
+    let given_up = overview.history.commits.iter().map(|loaded| &loaded.commit);
+    let given_up: BTreeSet<SessionId> = given_up
+        .filter(|commit| commit.root.is_none() && commit.forwarding.is_none())
+        .map(|commit| commit.session)
+        .collect();
+    let sessions = overview.listing.sessions();
+    sessions.filter(|id| !committed.contains(id) || given_up.contains(id)).collect()
 }
 
 /// True if this client began the session. A record that is gone or damaged is nobody's.

@@ -144,7 +144,10 @@ pub async fn backup(
     monitor.phase(Phase::Opening);
     let session = session::Session::begin(repository, &source.roots(), options).await?;
     monitor.phase(Phase::BackingUp);
-    let outcome = pipeline::run(repository, source.clone(), options, &session, &monitor).await?;
+    let outcome = tokio::select! {
+        outcome = pipeline::run(repository, source.clone(), options, &session, &monitor) => outcome?,
+        never = session.keep_alive() => match never {},
+    };
     let mut report = outcome.report(&session);
     if !options.is_dry_run {
         monitor.phase(Phase::Committing);

@@ -8,7 +8,7 @@ use super::{BackupOptions, Parent};
 use crate::{
     entry::{Entry, EntryKind, FileTime, Stat, TreePath},
     error::{Error, ErrorKind, Result},
-    repository::{LoadedPage, Snapshot, SnapshotKind},
+    repository::{LoadedPage, Snapshot, SnapshotKind, WriterView},
     runtime::Timestamp,
 };
 
@@ -42,16 +42,19 @@ pub(super) struct ParentPage {
     pub(super) loaded: LoadedPage,
     /// Group and entry numbers of all entries in order.
     flat: Vec<(u32, u32)>,
+    /// False if what it needs is condemned: its entries are read again.
+    is_reusable: bool,
 }
 
 impl ParentPage {
-    fn new(loaded: LoadedPage) -> Self {
+    fn new(loaded: LoadedPage, view: &WriterView) -> Self {
         let groups = loaded.page.groups.iter().enumerate();
         let flat = groups
             .flat_map(|(group, rows)| (0..rows.entries.len()).map(move |row| (group, row)))
             .map(|(group, row)| (group as u32, row as u32))
             .collect();
-        Self { loaded, flat }
+        let is_reusable = view.may_refer_to(&loaded.row.packs);
+        Self { loaded, flat, is_reusable }
     }
 
     /// How many entries.
@@ -88,6 +91,7 @@ pub(super) struct ParentCursor {
     index: usize,
     /// Stamps not older than this may have changed again without a trace.
     trusted_until: FileTime,
+    view: Arc<WriterView>,
 }
 
 /// What the parent has under a name.
@@ -103,14 +107,25 @@ pub(super) enum Before {
 impl ParentCursor {
     /// Without a parent: everything is new.
     pub(super) fn none() -> Self {
-        Self { pages: None, page: None, index: 0, trusted_until: FileTime::default() }
+        Self {
+            pages: None,
+            page: None,
+            index: 0,
+            trusted_until: FileTime::default(),
+            view: Arc::default(),
+        }
     }
 
-    /// Over the pages of a parent that began to be read at `started`.
-    pub(super) fn new(pages: Receiver<Result<LoadedPage>>, started: Timestamp) -> Self {
+    /// Over the pages of a parent that began to be read at `started`. Of pages that need what
+    /// `view` does not allow, nothing is reused.
+    pub(super) fn new(
+        pages: Receiver<Result<LoadedPage>>,
+        started: Timestamp,
+        view: Arc<WriterView>,
+    ) -> Self {
         let (seconds, nanoseconds) = started.parts();
         let trusted_until = FileTime { seconds, nanoseconds };
-        Self { pages: Some(pages), page: None, index: 0, trusted_until }
+        Self { pages: Some(pages), page: None, index: 0, trusted_until, view }
     }
 
     /// Looks `name` of `folder` up. Calls must come in table order.
@@ -129,7 +144,7 @@ impl ParentCursor {
                 std::cmp::Ordering::Less => self.index += 1,
                 std::cmp::Ordering::Greater => return Ok(Before::Nothing),
                 std::cmp::Ordering::Equal => {
-                    let before = if self.is_unchanged(entry, stat) {
+                    let before = if page.is_reusable && self.is_unchanged(entry, stat) {
                         Before::Same(page.clone(), self.index)
                     } else {
                         Before::Changed
@@ -147,7 +162,7 @@ impl ParentCursor {
             let Some(pages) = &mut self.pages else { return Ok(None) };
             match pages.blocking_recv() {
                 Some(loaded) => {
-                    self.page = Some(Arc::new(ParentPage::new(loaded?)));
+                    self.page = Some(Arc::new(ParentPage::new(loaded?, &self.view)));
                     self.index = 0;
                 }
                 None => {

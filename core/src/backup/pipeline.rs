@@ -30,7 +30,7 @@ use crate::{
     error::{Error, ErrorKind, Result},
     format::index::IndexedPack,
     monitor::Monitor,
-    repository::{Repository, Snapshot},
+    repository::Repository,
     source::Source,
     tasks::{self, Task, Thread},
 };
@@ -152,7 +152,7 @@ async fn run_parts(
         repository: repository.clone(),
         compression: options.compression.unwrap_or(settings.compression),
     };
-    let parent = Parent::open(repository, session.parent(), shared).await?;
+    let parent = Parent::open(repository, session, shared).await?;
     let interrupted = source.clone();
     let threads = Threads::start(parts, source, options.workers, parent)?;
     let mut uploader = Uploader::new(repository.clone(), session.id(), options.is_dry_run);
@@ -236,15 +236,24 @@ impl Parent {
     /// A parent that cannot be read is no reason to fail: everything is read instead.
     async fn open(
         repository: &Repository,
-        snapshot: Option<&Snapshot>,
+        session: &Session,
         shared: &Arc<Shared>,
     ) -> Result<Self> {
         let none =
             || Self { cursor: ParentCursor::none(), nodes: ParentNodes::new(), _feeder: None };
-        let Some(snapshot) = snapshot else { return Ok(none()) };
-        let table = repository.table(&snapshot.root);
+        let Some(snapshot) = session.parent() else { return Ok(none()) };
+        let table = repository.table_as_written(&snapshot.root);
+        let view = session.view();
         let nodes = match table.nodes().await {
-            Ok(nodes) => nodes.into_iter().map(|(chunk, _)| (chunk.id, chunk)).collect(),
+            Ok(nodes) => nodes
+                .into_iter()
+                .filter(|(chunk, node)| {
+                    let mut packs = node.packs();
+                    packs.insert(chunk.pack.id);
+                    view.may_refer_to(&packs)
+                })
+                .map(|(chunk, _)| (chunk.id, chunk))
+                .collect(),
             Err(error) if error.kind() == ErrorKind::Damaged => {
                 tracing::warn!(%error, "the parent's table is damaged; everything is read");
                 shared.note("parent", &error);
@@ -262,7 +271,7 @@ impl Parent {
             }
             Ok(())
         });
-        let cursor = ParentCursor::new(pages, snapshot.started);
+        let cursor = ParentCursor::new(pages, snapshot.started, view.clone());
         Ok(Self { cursor, nodes, _feeder: Some(feeder) })
     }
 }

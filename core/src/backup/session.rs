@@ -1,27 +1,21 @@
 //! A writer's session: announced before anything is written, ended by the commit.
 
-use std::collections::BTreeSet;
-
-use bytes::Bytes;
+use std::{collections::BTreeSet, convert::Infallible, sync::Arc};
 
 use super::{BackupOptions, index::IndexSource, parent, pipeline::Outcome};
 use crate::{
-    error::{Error, ErrorKind, Result},
-    format::{
-        commit::{Commit, ObjectHash},
-        object::ObjectType,
-        record,
-        session::SessionRecord,
-    },
+    error::Result,
+    format::commit::{Commit, ObjectHash},
     id::{ClientId, SessionId},
     packset::PackSet,
     repository::{
-        CommitList, MetaListing, Repository, Snapshot, SnapshotKind, SnapshotList,
+        Announcement, History, MetaListing, Repository, Snapshot, SnapshotKind, SnapshotList,
+        WriterView,
         layout::{self, MetaName},
         pack_of_copy,
     },
-    runtime::{Timestamp, random},
-    target::{ObjectKey, Payload, PutMode, TargetExt},
+    runtime::Timestamp,
+    target::{ObjectKey, TargetExt},
 };
 
 /// Batches of deletes at once.
@@ -29,8 +23,9 @@ const DELETES_AT_ONCE: usize = 4;
 
 /// A running session.
 pub(super) struct Session {
-    id: SessionId,
+    announcement: Announcement,
     started: Timestamp,
+    view: Arc<WriterView>,
     sequence: u64,
     heads: Vec<ObjectHash>,
     parent: Option<Snapshot>,
@@ -50,49 +45,56 @@ impl Session {
         roots: &[String],
         options: &BackupOptions,
     ) -> Result<Self> {
-        let runtime = repository.runtime();
-        let id = SessionId(random(&*runtime.randomness));
-        let started = runtime.clock.now();
-        if !options.is_dry_run {
-            announce(repository, id, started, options).await?;
-        }
-        let mut listing = match repository.list_meta().await {
-            Ok(listing) => listing,
+        let started = repository.runtime().clock.now();
+        let announcement = match options.is_dry_run {
+            true => Announcement::unspoken(repository),
+            false => Announcement::make(repository, options.client, &options.host).await?,
+        };
+        let id = announcement.session();
+        let mut overview = match repository.overview().await {
+            Ok(overview) => overview,
             Err(error) => {
                 // this may not even be our repository
-                if !options.is_dry_run {
-                    withdraw(repository, id).await;
-                }
+                announcement.withdraw().await;
                 return Err(error);
             }
         };
-        listing.objects.retain(|(name, _)| *name != MetaName::Session(id));
-        let commits = repository.load_commits(listing.commits()).await?;
-        for damaged in &commits.damaged {
-            tracing::warn!(object = damaged.item, "commit left out: {}", damaged.message);
+        overview.listing.objects.retain(|(name, _)| *name != MetaName::Session(id));
+        let history = &overview.history;
+        for damaged in &history.damaged {
+            tracing::warn!(object = damaged.item, "left out: {}", damaged.message);
         }
-        let snapshots = SnapshotList::new(&commits).snapshots;
+        let snapshots = SnapshotList::new(history).snapshots;
         let parent = parent::choose(&snapshots, roots, options)?.cloned();
-        let own = commits.commits.iter().filter(|loaded| loaded.commit.client == options.client);
-        let sequence = own.map(|loaded| loaded.commit.sequence).max().unwrap_or(0) + 1;
-        let index = IndexSource::find(repository, &listing, &commits, options.client).await?;
-        let mut live_packs = PackSet::default();
-        commits.commits.iter().for_each(|loaded| live_packs.union(&loaded.references));
+        let index = IndexSource::find(repository, &overview, options.client).await?;
+        let mut live_packs = history.references();
+        live_packs.union(&history.forwarding.resolve(&live_packs));
         Ok(Self {
-            id,
+            announcement,
             started,
-            sequence,
-            heads: heads(&commits),
+            sequence: next_sequence(history, options.client),
+            heads: history.heads(),
             parent,
             index,
-            resolved: resolved(&listing, &commits, options.client),
-            live: listing.objects.into_iter().map(|(name, _)| name).collect(),
+            resolved: resolved(&overview.listing, history, options.client),
             live_packs,
+            view: Arc::new(overview.view),
+            live: overview.listing.objects.into_iter().map(|(name, _)| name).collect(),
         })
     }
 
     pub(super) fn id(&self) -> SessionId {
-        self.id
+        self.announcement.session()
+    }
+
+    /// What may be referred to.
+    pub(super) fn view(&self) -> &Arc<WriterView> {
+        &self.view
+    }
+
+    /// Shows from time to time that the run goes on. Never returns.
+    pub(super) async fn keep_alive(&self) -> Infallible {
+        self.announcement.keep_alive().await
     }
 
     /// The snapshot whose unchanged entries are reused.
@@ -114,10 +116,10 @@ impl Session {
         options: &BackupOptions,
         outcome: &Outcome,
     ) -> Result<()> {
-        let runtime = repository.runtime();
+        let clock = &repository.runtime().clock;
         let mut commit = Commit {
             repository: repository.id(),
-            session: self.id,
+            session: self.id(),
             client: options.client,
             sequence: self.sequence,
             heads: self.heads.clone(),
@@ -125,10 +127,10 @@ impl Session {
             indexes: outcome.stored.indexes.clone(),
             packs: outcome.stored.packs.values().copied().collect(),
             references: [0; 32],
-            generation: 0,
+            generation: self.view.generation(),
             time: options.time.unwrap_or(self.started),
             started: self.started,
-            committed: runtime.clock.now(),
+            committed: clock.now(),
             host: options.host.clone(),
             user: options.user.clone(),
             paths: roots.to_vec(),
@@ -137,25 +139,11 @@ impl Session {
             parent: self.parent.as_ref().map(|parent| parent.id),
             unreadable: outcome.problems.count,
             added_bytes: outcome.stored.bytes,
+            forwarding: None,
+            original: None,
         };
         let packs = &outcome.table.packs;
-        let sealed = repository.seal_commit(&mut commit, packs, &*runtime.randomness)?;
-        let key = layout::key(&MetaName::Commit(self.id).to_string())?;
-        let sealed = Bytes::from(sealed);
-        let payload = Payload::from(sealed.clone());
-        match repository.target().put(&key, payload, PutMode::Create).await {
-            Ok(()) => {}
-            Err(error) if error.kind() == crate::target::TargetErrorKind::AlreadyExists => {
-                return Err(Error::new(
-                    ErrorKind::Conflict,
-                    "this run was given up by another one",
-                )
-                .on(key)
-                .hint("run the backup again: what was stored is not sent twice"));
-            }
-            Err(error) => return Err(error.into()),
-        }
-        repository.cache().put(&MetaName::Commit(self.id).to_string(), sealed).await;
+        repository.create_commit(&mut commit, packs).await?;
         self.tidy(repository, packs).await;
         Ok(())
     }
@@ -169,7 +157,7 @@ impl Session {
         {
             tracing::warn!(%error, "announcements of earlier runs stay");
         }
-        let own = |key: &ObjectKey| key.segments().any(|part| part == self.id.to_string());
+        let own = |key: &ObjectKey| key.segments().any(|part| part == self.id().to_string());
         let is_live = |key: &ObjectKey| match (MetaName::of(key), pack_of_copy(key)) {
             (Some(name), _) => self.live.contains(&name),
             (_, Some(pack)) => self.live_packs.contains(pack) || packs.contains(pack),
@@ -188,50 +176,16 @@ impl Session {
     }
 }
 
-async fn announce(
-    repository: &Repository,
-    session: SessionId,
-    started: Timestamp,
-    options: &BackupOptions,
-) -> Result<()> {
-    let name = MetaName::Session(session).to_string();
-    let record =
-        SessionRecord { session, client: options.client, started, host: options.host.clone() };
-    let randomness = &*repository.runtime().randomness;
-    let content = record.encode();
-    let keys = repository.keys();
-    let sealed = record::seal(keys, ObjectType::Session, &name, &content, randomness)?;
-    let payload = Payload::from(Bytes::from(sealed));
-    repository.target().put(&layout::key(&name)?, payload, PutMode::Create).await?;
-    Ok(())
-}
-
-/// Takes an announcement back that nothing came of.
-async fn withdraw(repository: &Repository, session: SessionId) {
-    let Ok(key) = layout::key(&MetaName::Session(session).to_string()) else { return };
-    if let Err(error) = repository.target().delete(&key).await {
-        tracing::warn!(%error, "the announcement of a run that did not begin stays");
-    }
+/// The how-many-eth snapshot of `client` the next one is.
+fn next_sequence(history: &History, client: ClientId) -> u64 {
+    let own = history.commits.iter().filter(|loaded| loaded.commit.client == client);
+    own.map(|loaded| loaded.commit.sequence).max().unwrap_or(0) + 1
 }
 
 /// Sessions of `client` that have a commit.
-fn resolved(listing: &MetaListing, commits: &CommitList, client: ClientId) -> Vec<SessionId> {
-    let own = commits.commits.iter().map(|loaded| &loaded.commit);
+fn resolved(listing: &MetaListing, history: &History, client: ClientId) -> Vec<SessionId> {
+    let own = history.commits.iter().map(|loaded| &loaded.commit);
     let own: BTreeSet<SessionId> =
         own.filter(|commit| commit.client == client).map(|commit| commit.session).collect();
-    let announced = listing.objects.iter().filter_map(|(name, _)| match name {
-        MetaName::Session(session) if own.contains(session) => Some(*session),
-        _ => None,
-    });
-    announced.collect()
-}
-
-/// Commits that no other commit has seen.
-fn heads(commits: &CommitList) -> Vec<ObjectHash> {
-    let seen: BTreeSet<ObjectHash> =
-        commits.commits.iter().flat_map(|loaded| loaded.commit.heads.iter().copied()).collect();
-    let all = commits.commits.iter().map(|loaded| loaded.hash);
-    let mut heads: Vec<ObjectHash> = all.filter(|hash| !seen.contains(hash)).collect();
-    heads.sort_unstable();
-    heads
+    listing.sessions().filter(|session| own.contains(session)).collect()
 }

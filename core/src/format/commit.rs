@@ -1,4 +1,5 @@
-//! A commit: the one object that makes a snapshot exist, or says that its session was given up.
+//! A commit: the one object that makes a snapshot exist, or ends a session without one: a session
+//! that was given up, or one of maintenance.
 //!
 //! Object `meta/snapshots/<session>`: the record (type commit), the sealed reference list (type
 //! reference list, under the index key), and the length of the latter as LE32. The reference
@@ -8,6 +9,7 @@ use minicbor::Decoder;
 
 use super::{
     cbor::{self, Decoded, Encoded, Out},
+    forwarding::Forwarding,
     page::{Counts, LEVELS_MAX, TableRoot},
 };
 use crate::{
@@ -44,7 +46,7 @@ pub struct Commit {
     pub sequence: u64,
     /// Hashes of the commits that no other commit had seen when this one was made.
     pub heads: Vec<ObjectHash>,
-    /// The snapshot's table; `None` if the session was given up.
+    /// The snapshot's table; `None` if the session was given up, or was one of maintenance.
     pub root: Option<TableRoot>,
     /// Index segments of the session.
     pub indexes: Vec<WrittenObject>,
@@ -76,6 +78,10 @@ pub struct Commit {
     pub unreadable: u64,
     /// Bytes that the session added to the repository.
     pub added_bytes: u64,
+    /// Set by maintenance sessions: where rewritten packs went.
+    pub forwarding: Option<Forwarding>,
+    /// The snapshot that this one is a copy of, and its repository.
+    pub original: Option<(RepositoryId, SessionId)>,
 }
 
 impl Commit {
@@ -85,8 +91,13 @@ impl Commit {
     }
 
     fn encode_fields(&self, out: &mut Out<'_>) -> Encoded {
-        let optional = usize::from(self.root.is_some()) + usize::from(self.parent.is_some());
-        out.map(19 + optional as u64)?;
+        let optional = [
+            self.root.is_some(),
+            self.parent.is_some(),
+            self.forwarding.is_some(),
+            self.original.is_some(),
+        ];
+        out.map(19 + optional.into_iter().filter(|is_there| *is_there).count() as u64)?;
         out.u32(0)?.bytes(self.repository.as_bytes())?;
         out.u32(1)?.bytes(self.session.as_bytes())?;
         out.u32(2)?.bytes(self.client.as_bytes())?;
@@ -120,6 +131,13 @@ impl Commit {
         }
         out.u32(19)?.u64(self.unreadable)?;
         out.u32(20)?.u64(self.added_bytes)?;
+        if let Some(forwarding) = &self.forwarding {
+            out.u32(21)?;
+            forwarding.encode(out)?;
+        }
+        if let Some((repository, session)) = &self.original {
+            out.u32(22)?.array(2)?.bytes(repository.as_bytes())?.bytes(session.as_bytes())?;
+        }
         Ok(())
     }
 
@@ -161,12 +179,19 @@ impl Commit {
             18 => self.parent = Some(SessionId(cbor::fixed(input)?)),
             19 => self.unreadable = input.u64()?,
             20 => self.added_bytes = input.u64()?,
+            21 => self.forwarding = Some(Forwarding::decode(input)?),
+            22 => {
+                cbor::array_of(input, 2)?;
+                let repository = RepositoryId(cbor::fixed(input)?);
+                self.original = Some((repository, SessionId(cbor::fixed(input)?)));
+            }
             _ => return Ok(false),
         }
         Ok(true)
     }
 
-    fn blank() -> Self {
+    /// A commit that says nothing.
+    pub(crate) fn blank() -> Self {
         Self {
             repository: RepositoryId([0; 16]),
             session: SessionId([0; 16]),
@@ -189,6 +214,8 @@ impl Commit {
             parent: None,
             unreadable: 0,
             added_bytes: 0,
+            forwarding: None,
+            original: None,
         }
     }
 }
@@ -266,6 +293,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::packset::PackSet;
 
     fn sample() -> Commit {
         let pack = PackId { session: SessionId([3; 16]), counter: 7 };
@@ -291,6 +319,11 @@ mod tests {
         assert_eq!(Commit::decode(&commit.encode()).unwrap(), commit);
         let given_up = Commit { root: None, parent: None, ..commit };
         assert_eq!(Commit::decode(&given_up.encode()).unwrap(), given_up);
+        let mut forwarding = Forwarding::default();
+        forwarding.insert(PackId { session: SessionId([3; 16]), counter: 1 }, &PackSet::default());
+        let original = Some((RepositoryId([1; 16]), SessionId([2; 16])));
+        let maintenance = Commit { forwarding: Some(forwarding), original, ..given_up };
+        assert_eq!(Commit::decode(&maintenance.encode()).unwrap(), maintenance);
     }
 
     #[test]

@@ -5,10 +5,13 @@
 //! fails its authentication is returned.
 
 pub(crate) mod cbor;
+pub mod collector;
 pub mod commit;
 pub mod copy;
 pub mod descriptor;
+pub mod forwarding;
 pub mod index;
+pub mod label;
 pub mod object;
 pub mod pack;
 pub mod page;
@@ -19,4 +22,5 @@ pub mod slot;
 pub mod stream;
 #[cfg(test)]
 mod testing;
+pub mod tombstone;
 mod wire;

@@ -53,6 +53,8 @@ pub enum ObjectType {
     ReferenceList = 9,
     /// Settings of the repository.
     Settings = 10,
+    /// What people say of a snapshot.
+    Label = 11,
 }
 
 impl ObjectType {
@@ -74,6 +76,7 @@ impl ObjectType {
             Self::Tombstone => "tombstone",
             Self::ReferenceList => "reference list",
             Self::Settings => "settings",
+            Self::Label => "label",
         }
     }
 

@@ -1,10 +1,9 @@
-//! Commits: reading all of them, sealing a new one.
+//! Commits: reading one, sealing a new one.
 
 use bytes::Bytes;
-use futures::{StreamExt, TryStreamExt, stream};
 
 use super::{
-    Repository, Snapshot, SnapshotKind, SnapshotList,
+    Repository, Snapshot, SnapshotKind,
     layout::{self, MetaName},
 };
 use crate::{
@@ -16,14 +15,13 @@ use crate::{
         record,
     },
     id::SessionId,
-    monitor::Problem,
     packset::PackSet,
     runtime::Randomness,
-    target::ObjectMeta,
+    target::{Payload, PutMode, TargetErrorKind},
 };
 
 /// Commits read at once.
-const READS_AT_ONCE: usize = 16;
+pub(super) const READS_AT_ONCE: usize = 16;
 
 /// A commit as found.
 #[derive(Debug, Clone)]
@@ -36,98 +34,7 @@ pub struct LoadedCommit {
     pub references: PackSet,
 }
 
-/// The objects under `meta/`.
-#[derive(Debug, Clone, Default)]
-pub struct MetaListing {
-    /// Objects that follow the layout, sorted by key.
-    pub objects: Vec<(MetaName, ObjectMeta)>,
-    /// Objects that do not.
-    pub junk: Vec<ObjectMeta>,
-}
-
-impl MetaListing {
-    /// Sessions that have a commit.
-    pub fn commits(&self) -> impl Iterator<Item = SessionId> {
-        self.objects.iter().filter_map(|(name, _)| match name {
-            MetaName::Commit(session) => Some(*session),
-            _ => None,
-        })
-    }
-}
-
-/// All commits, and what is wrong with those that could not be read.
-#[derive(Debug, Clone, Default)]
-pub struct CommitList {
-    /// Readable commits in order of session id.
-    pub commits: Vec<LoadedCommit>,
-    /// The others.
-    pub damaged: Vec<Problem>,
-}
-
 impl Repository {
-    /// One listing of all sessions, commits, index segments and key slots.
-    ///
-    /// # Errors
-    /// What the target reports; `Conflict` or `NoRepository` if the repository was opened with a
-    /// remembered key slot that is no longer there.
-    pub(crate) async fn list_meta(&self) -> Result<MetaListing> {
-        let prefix = layout::prefix(layout::META)?;
-        let mut all: Vec<ObjectMeta> = self.target().list(&prefix).try_collect().await?;
-        all.sort_by(|a, b| a.key.cmp(&b.key));
-        let mut listing = MetaListing::default();
-        for object in all {
-            match MetaName::of(&object.key) {
-                Some(name) => listing.objects.push((name, object)),
-                None => listing.junk.push(object),
-            }
-        }
-        self.expect_remembered_slot(&listing).await?;
-        Ok(listing)
-    }
-
-    /// Slots have random names: while the one that opened the repository is there, the
-    /// repository is the one that was remembered, and the password still holds.
-    async fn expect_remembered_slot(&self, listing: &MetaListing) -> Result<()> {
-        let Some(slot) = self.0.remembered_slot else { return Ok(()) };
-        if listing.objects.iter().any(|(name, _)| *name == slot) {
-            return Ok(());
-        }
-        self.cache().keep(|_| false).await;
-        if listing.objects.is_empty() {
-            let message = "there is no repository here any more";
-            return Err(Error::new(ErrorKind::NoRepository, message).on(self.target()));
-        }
-        let message = "the key that this machine remembers is not in the repository any more";
-        Err(Error::new(ErrorKind::Conflict, message)
-            .on(self.target())
-            .hint("the repository was replaced or the password changed; run the command again"))
-    }
-
-    /// Reads the commits of `sessions`; damaged ones are named, not fatal.
-    pub(crate) async fn load_commits(
-        &self,
-        sessions: impl Iterator<Item = SessionId>,
-    ) -> Result<CommitList> {
-        let mut list = CommitList::default();
-        let mut reads = stream::iter(sessions)
-            .map(|session| async move { (session, self.load_commit(session).await) })
-            .buffered(READS_AT_ONCE);
-        while let Some((session, result)) = reads.next().await {
-            match result {
-                Ok(commit) => list.commits.push(commit),
-                // forgotten between listing and reading
-                Err(error) if error.kind() == ErrorKind::NotFound => {}
-                Err(error) if error.kind() == ErrorKind::Damaged => list.damaged.push(Problem {
-                    item: MetaName::Commit(session).to_string(),
-                    message: error.to_string(),
-                    is_error: true,
-                }),
-                Err(error) => return Err(error),
-            }
-        }
-        Ok(list)
-    }
-
     /// Reads one commit.
     pub(crate) async fn load_commit(&self, session: SessionId) -> Result<LoadedCommit> {
         let name = MetaName::Commit(session).to_string();
@@ -154,6 +61,34 @@ impl Repository {
         Ok(LoadedCommit { commit, hash: *blake3::hash(bytes).as_bytes(), references })
     }
 
+    /// Ends the session of `commit` by one create.
+    ///
+    /// # Errors
+    /// `Conflict` if the session was given up by a collector meanwhile, or the target's.
+    pub(crate) async fn create_commit(
+        &self,
+        commit: &mut Commit,
+        references: &PackSet,
+    ) -> Result<ObjectHash> {
+        let sealed = self.seal_commit(commit, references, &*self.runtime().randomness)?;
+        let sealed = Bytes::from(sealed);
+        let name = MetaName::Commit(commit.session).to_string();
+        let key = layout::key(&name)?;
+        match self.target().put(&key, Payload::from(sealed.clone()), PutMode::Create).await {
+            Ok(()) => {}
+            Err(error) if error.kind() == TargetErrorKind::AlreadyExists => {
+                let message = "this run was given up by a prune that saw no sign of it";
+                return Err(Error::new(ErrorKind::Conflict, message)
+                    .on(key)
+                    .hint("run it again: what was stored is not sent twice"));
+            }
+            Err(error) => return Err(error.into()),
+        }
+        let hash = *blake3::hash(&sealed).as_bytes();
+        self.cache().put(&name, sealed).await;
+        Ok(hash)
+    }
+
     /// Seals a commit with its reference list; `commit.references` is set here.
     pub(crate) fn seal_commit(
         &self,
@@ -171,26 +106,6 @@ impl Repository {
         bytes.extend_from_slice(&(list.len() as u32).to_le_bytes());
         Ok(bytes)
     }
-
-    /// All snapshots, oldest first, and what was wrong with those that could not be read.
-    ///
-    /// # Errors
-    /// What the target reports. A damaged commit is not an error: the others stay usable.
-    pub async fn snapshots(&self) -> Result<SnapshotList> {
-        let listing = self.list_meta().await?;
-        let list = self.load_commits(listing.commits()).await?;
-        Ok(SnapshotList::new(&list))
-    }
-}
-
-impl SnapshotList {
-    /// The snapshots among `list`: given-up sessions left out, oldest first.
-    pub(crate) fn new(list: &CommitList) -> Self {
-        let mut snapshots: Vec<Snapshot> =
-            list.commits.iter().filter_map(|loaded| snapshot_of(&loaded.commit)).collect();
-        snapshots.sort_by_key(|snapshot| (snapshot.time, snapshot.committed, snapshot.id));
-        Self { snapshots, damaged: list.damaged.clone() }
-    }
 }
 
 /// The sealed parts (without the trailing length) and where the first of them ends.
@@ -200,7 +115,8 @@ fn split_commit(bytes: &[u8]) -> Option<(&[u8], usize)> {
     Some((sealed, sealed.len().checked_sub(list_len)?))
 }
 
-fn snapshot_of(commit: &Commit) -> Option<Snapshot> {
+/// The snapshot that `commit` made, if it made one.
+pub(super) fn snapshot_of(commit: &Commit) -> Option<Snapshot> {
     Some(Snapshot {
         id: commit.session,
         time: commit.time,
@@ -220,6 +136,10 @@ fn snapshot_of(commit: &Commit) -> Option<Snapshot> {
         sequence: commit.sequence,
         unreadable: commit.unreadable,
         added_bytes: commit.added_bytes,
+        hash: [0; 32],
+        is_held: false,
+        original: commit.original,
+        generation: commit.generation,
         root: commit.root.clone()?,
     })
 }

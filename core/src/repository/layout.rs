@@ -6,6 +6,9 @@
 //! meta/sessions/<session>        a writer is at work
 //! meta/snapshots/<session>       its commit
 //! meta/index/<session>/<n>       its index segments
+//! meta/labels/<session>/<n>      what people say of a snapshot since
+//! meta/tombstones/<session>      it was forgotten
+//! meta/collector/<n>             steps of the collector
 //! packs/<session>/<n>            its packs
 //! ```
 //! Everything small lies under one prefix: one listing shows it all.
@@ -23,6 +26,8 @@ pub const DESCRIPTOR: &str = "repository";
 pub const SLOTS: &str = "meta/keys";
 /// Folder of everything small that changes.
 pub const META: &str = "meta";
+/// Folder of collector heads.
+pub const COLLECTOR: &str = "meta/collector";
 /// Folder of packs.
 pub const PACKS: &str = "packs";
 
@@ -37,6 +42,12 @@ pub enum MetaName {
     Index(SessionId, u32),
     /// A key slot.
     Slot([u8; 16]),
+    /// A label of a snapshot.
+    Label(SessionId, u32),
+    /// A tombstone.
+    Tombstone(SessionId),
+    /// A collector head.
+    Collector(u64),
 }
 
 impl MetaName {
@@ -50,6 +61,11 @@ impl MetaName {
             ["meta", "index", id, counter] => {
                 Some(Self::Index(id.parse().ok()?, parse_counter(counter)?))
             }
+            ["meta", "labels", id, counter] => {
+                Some(Self::Label(id.parse().ok()?, parse_counter(counter)?))
+            }
+            ["meta", "tombstones", id] => id.parse().ok().map(Self::Tombstone),
+            ["meta", "collector", number] => parse_counter(number).map(Self::Collector),
             _ => None,
         }
     }
@@ -62,6 +78,9 @@ impl std::fmt::Display for MetaName {
             Self::Commit(id) => write!(f, "meta/snapshots/{id}"),
             Self::Index(id, counter) => write!(f, "meta/index/{id}/{counter}"),
             Self::Slot(slot) => write!(f, "{SLOTS}/{}", hex(slot)),
+            Self::Label(id, counter) => write!(f, "meta/labels/{id}/{counter}"),
+            Self::Tombstone(id) => write!(f, "meta/tombstones/{id}"),
+            Self::Collector(number) => write!(f, "meta/collector/{number}"),
         }
     }
 }
@@ -106,8 +125,8 @@ fn hex(bytes: &[u8]) -> String {
 }
 
 /// Decimal without leading zeros: every number has one name.
-fn parse_counter(text: &str) -> Option<u32> {
-    let counter: u32 = text.parse().ok()?;
+fn parse_counter<N: std::str::FromStr + ToString>(text: &str) -> Option<N> {
+    let counter: N = text.parse().ok()?;
     (counter.to_string() == text).then_some(counter)
 }
 
@@ -123,6 +142,9 @@ mod tests {
             MetaName::Commit(session),
             MetaName::Index(session, 12),
             MetaName::Slot([0xa7; 16]),
+            MetaName::Label(session, 3),
+            MetaName::Tombstone(session),
+            MetaName::Collector(u64::MAX),
         ] {
             assert_eq!(MetaName::of(&key(&name.to_string()).unwrap()), Some(name));
         }

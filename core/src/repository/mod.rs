@@ -6,19 +6,29 @@
 pub mod layout;
 pub mod packs;
 
+mod announce;
 mod cache;
 mod commits;
 mod credential;
+mod heads;
+mod history;
+mod listing;
 mod open;
 mod selector;
 mod snapshot;
 mod table;
+mod view;
 
 use std::{fmt, sync::Arc};
 
 pub(crate) use self::{
+    announce::Announcement,
     cache::{Cache, directory_name, pack_of_copy, segment_name},
-    commits::{CommitList, LoadedCommit, MetaListing},
+    commits::LoadedCommit,
+    heads::overtaken,
+    history::History,
+    listing::MetaListing,
+    view::{Overview, WriterView},
 };
 pub use self::{
     credential::Credential,
@@ -27,7 +37,7 @@ pub use self::{
     snapshot::{Snapshot, SnapshotKind, SnapshotList},
     table::{LoadedPage, Table, pieces_in, pieces_of},
 };
-use self::{layout::MetaName, packs::PackReader};
+use self::{layout::MetaName, packs::PackReader, table::References};
 use crate::{
     crypto::KeyRing,
     format::{descriptor::Settings, page::TableRoot},
@@ -91,7 +101,10 @@ impl Repository {
             runtime: inner.runtime.clone(),
             keys: inner.keys.clone(),
             settings: inner.settings.clone(),
-            packs: Arc::new(packs),
+            packs: {
+                packs.follow(inner.packs.forwarding());
+                Arc::new(packs)
+            },
             cache,
             remembered_slot: inner.remembered_slot,
         }
@@ -133,9 +146,14 @@ impl Repository {
         &self.0.packs
     }
 
-    /// The table that begins at `root`.
+    /// The table that begins at `root`, for reading: chunks are referred to where they lie now.
     pub fn table(&self, root: &TableRoot) -> Table {
-        Table::new(self.0.packs.clone(), root.clone())
+        Table::new(self.0.packs.clone(), root.clone(), References::Located)
+    }
+
+    /// The same table with references as they were written.
+    pub(crate) fn table_as_written(&self, root: &TableRoot) -> Table {
+        Table::new(self.0.packs.clone(), root.clone(), References::AsWritten)
     }
 }
 

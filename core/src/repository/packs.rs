@@ -1,9 +1,9 @@
 //! Reading packs: directories, segments, chunks, each checked before it is given out.
 
 use std::{
-    collections::VecDeque,
+    collections::{BTreeMap, VecDeque},
     ops::Range,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Mutex, OnceLock, PoisonError, RwLock},
 };
 
 use bytes::Bytes;
@@ -18,8 +18,12 @@ use crate::{
     crypto::KeyRing,
     entry::{ChunkRef, PackRef},
     error::{Error, ErrorKind, Result},
-    format::pack::{DIRECTORY_READ_BYTES, Directory, PackHead, PackOpener, SegmentRow},
+    format::{
+        forwarding::Forwarding,
+        pack::{DIRECTORY_READ_BYTES, Directory, PackHead, PackOpener, SegmentRow},
+    },
     id::{ChunkId, PackId},
+    packset::PackSet,
     target::{ByteRange, ObjectKey, SharedTarget, TargetErrorKind},
 };
 
@@ -36,13 +40,15 @@ pub struct PackDirectory {
     directory: Directory,
     /// Where each segment begins, and where the last one ends.
     offsets: Vec<u64>,
+    /// The segment of each chunk; made when somebody asks for one.
+    places: OnceLock<BTreeMap<ChunkId, u32>>,
 }
 
 impl PackDirectory {
     pub(crate) fn new(pack: PackRef, opener: PackOpener, directory: Directory) -> Self {
         let mut offsets: Vec<u64> = directory.segment_offsets().collect();
         offsets.push(directory.pack_bytes());
-        Self { pack, opener, directory, offsets }
+        Self { pack, opener, directory, offsets, places: OnceLock::new() }
     }
 
     /// The pack.
@@ -63,6 +69,17 @@ impl PackDirectory {
     /// Where the last segment ends: the size that the object must have.
     pub fn end(&self) -> u64 {
         self.offsets.last().copied().unwrap_or_default()
+    }
+
+    /// The segment that holds the chunk.
+    pub fn segment_of(&self, chunk: &ChunkId) -> Option<u32> {
+        let places = self.places.get_or_init(|| {
+            let segments = (0u32..).zip(&self.directory.segments);
+            segments
+                .flat_map(|(number, row)| row.chunks.iter().map(move |(id, _)| (*id, number)))
+                .collect()
+        });
+        places.get(chunk).copied()
     }
 
     /// Where the sealed segment lies in the pack.
@@ -145,6 +162,10 @@ pub struct PackReader {
     cache: Cache,
     directories: Recent<PackRef, Arc<PackDirectory>>,
     segments: Recent<(PackId, u32), Bytes>,
+    /// Where rewritten packs went.
+    forwarding: RwLock<Arc<Forwarding>>,
+    /// Directories of packs that took the place of others: only their names are known.
+    successors: Recent<PackId, Arc<PackDirectory>>,
 }
 
 /// The last few things that were fetched. Whoever asks for one that is on its way waits for it,
@@ -177,8 +198,60 @@ impl<K: PartialEq, V: Clone> Recent<K, V> {
 
 impl PackReader {
     pub(crate) fn new(target: SharedTarget, keys: KeyRing, cache: Cache) -> Self {
-        let directories = Recent::new(DIRECTORIES_MAX);
-        Self { target, keys, cache, directories, segments: Recent::new(SEGMENTS_MAX) }
+        Self {
+            target,
+            keys,
+            cache,
+            directories: Recent::new(DIRECTORIES_MAX),
+            segments: Recent::new(SEGMENTS_MAX),
+            forwarding: RwLock::default(),
+            successors: Recent::new(DIRECTORIES_MAX),
+        }
+    }
+
+    /// Looks for the content of rewritten packs where `forwarding` says from now on.
+    pub(crate) fn follow(&self, forwarding: Arc<Forwarding>) {
+        *self.forwarding.write().unwrap_or_else(PoisonError::into_inner) = forwarding;
+    }
+
+    /// Where rewritten packs went, as far as this reader knows.
+    pub(crate) fn forwarding(&self) -> Arc<Forwarding> {
+        self.forwarding.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// True if some of these packs were rewritten.
+    pub(crate) fn has_moved(&self, packs: &PackSet) -> bool {
+        let forwarding = self.forwarding();
+        !forwarding.is_empty() && packs.iter().any(|pack| forwarding.of(pack).is_some())
+    }
+
+    /// Where the chunk lies now: elsewhere than referred to if its pack was rewritten.
+    ///
+    /// # Errors
+    /// `Damaged` if no pack that took the place of its own has it.
+    pub async fn locate(&self, chunk: &ChunkRef) -> Result<ChunkRef> {
+        let forwarding = self.forwarding();
+        let Some(successors) = forwarding.of(chunk.pack.id) else { return Ok(*chunk) };
+        for pack in successors.iter() {
+            let directory = self.successor(pack).await?;
+            if let Some(segment) = directory.segment_of(&chunk.id) {
+                return Ok(ChunkRef { pack: directory.pack, segment, ..*chunk });
+            }
+        }
+        let why = format!("was rewritten, and chunk {} did not come along", chunk.id);
+        Err(Error::damaged(format!("packs/{}", chunk.pack.id), why))
+    }
+
+    async fn successor(&self, pack: PackId) -> Result<Arc<PackDirectory>> {
+        let fetch = async {
+            if let Some(copy) = self.cached_directory(pack).await {
+                return Ok(Arc::new(copy));
+            }
+            let (directory, head) = self.fetch_directory(pack, None).await?;
+            keep_directory(&self.cache, &directory, &head).await;
+            Ok(Arc::new(directory))
+        };
+        self.successors.get_or_fetch(pack, fetch).await
     }
 
     /// The directory of a pack, from memory or by one ranged read (two if it is long).
@@ -192,7 +265,9 @@ impl PackReader {
     /// Also from `cache`; what is read is kept there.
     async fn directory_through(&self, pack: &PackRef, cache: &Cache) -> Result<Arc<PackDirectory>> {
         let fetch = async {
-            if let Some(copy) = self.cached_directory(pack).await {
+            if let Some(copy) = self.cached_directory(pack.id).await
+                && copy.pack == *pack
+            {
                 return Ok(Arc::new(copy));
             }
             let (directory, head) = self.fetch_directory(pack.id, Some(pack)).await?;
@@ -203,13 +278,13 @@ impl PackReader {
     }
 
     /// The directory from the cache, where packs with tables have theirs.
-    async fn cached_directory(&self, pack: &PackRef) -> Option<PackDirectory> {
-        let name = directory_name(pack.id);
+    async fn cached_directory(&self, pack: PackId) -> Option<PackDirectory> {
+        let name = directory_name(pack);
         let head = self.cache.get(&name).await?;
-        match PackOpener::from_head(&self.keys, pack.id, &head) {
+        match PackOpener::from_head(&self.keys, pack, &head) {
             Ok(PackHead::Opened { opener, directory }) => {
-                let found = PackRef { id: pack.id, epoch: opener.epoch(), salt: *opener.salt() };
-                (found == *pack).then(|| PackDirectory::new(found, opener, directory))
+                let found = PackRef { id: pack, epoch: opener.epoch(), salt: *opener.salt() };
+                Some(PackDirectory::new(found, opener, directory))
             }
             _ => {
                 self.cache.remove(&name).await;
@@ -285,6 +360,7 @@ impl PackReader {
     /// # Errors
     /// `Damaged` if it is missing or altered.
     pub async fn chunk(&self, chunk: &ChunkRef) -> Result<Bytes> {
+        let chunk = &self.locate(chunk).await?;
         let directory = self.directory(&chunk.pack).await?;
         let fetch = async {
             let sealed = self.sealed_segment(&directory, chunk.segment).await?;
@@ -298,6 +374,7 @@ impl PackReader {
     /// # Errors
     /// `Damaged` if it is missing or altered.
     pub async fn table_chunk(&self, chunk: &ChunkRef) -> Result<Bytes> {
+        let chunk = &self.locate(chunk).await?;
         let directory = self.directory_through(&chunk.pack, &self.cache).await?;
         let name = segment_name(chunk.pack.id, chunk.segment);
         let fetch = async {

@@ -1,8 +1,8 @@
 //! A snapshot as callers see it.
 
 use crate::{
-    format::page::TableRoot,
-    id::{ClientId, SessionId},
+    format::{commit::ObjectHash, page::TableRoot},
+    id::{ClientId, RepositoryId, SessionId},
     monitor::Problem,
     runtime::Timestamp,
 };
@@ -49,6 +49,14 @@ pub struct Snapshot {
     pub sequence: u64,
     /// How many source items could not be read.
     pub unreadable: u64,
+    /// BLAKE3 of its commit, as stored.
+    pub hash: ObjectHash,
+    /// Held: it is not forgotten.
+    pub is_held: bool,
+    /// The snapshot that this one is a copy of, and its repository.
+    pub original: Option<(RepositoryId, SessionId)>,
+    /// The collector generation that its session saw: an order that no clock decides.
+    pub generation: u64,
     /// Bytes that this snapshot added to the repository.
     pub added_bytes: u64,
     /// Where its table begins, and what it holds, counted.

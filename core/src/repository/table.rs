@@ -7,7 +7,7 @@ use futures::{StreamExt, stream, stream::BoxStream};
 use super::packs::PackReader;
 use crate::{
     entry::{ChunkRef, Content, Entry, Piece},
-    error::{Error, Result},
+    error::{Error, ErrorKind, Result},
     format::page::{EntryKey, Node, NodeRow, Page, PieceList, TableRoot},
 };
 
@@ -25,16 +25,26 @@ pub struct LoadedPage {
     pub is_last: bool,
 }
 
+/// Which references a table gives.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum References {
+    /// Of chunks of content, where they lie now.
+    Located,
+    /// As they stand in the pages.
+    AsWritten,
+}
+
 /// A snapshot's table.
 #[derive(Clone)]
 pub struct Table {
     packs: Arc<PackReader>,
     root: TableRoot,
+    references: References,
 }
 
 impl Table {
-    pub(crate) fn new(packs: Arc<PackReader>, root: TableRoot) -> Self {
-        Self { packs, root }
+    pub(crate) fn new(packs: Arc<PackReader>, root: TableRoot, references: References) -> Self {
+        Self { packs, root, references }
     }
 
     /// All pages in order.
@@ -44,13 +54,13 @@ impl Table {
 
     /// The pages from the one on that holds `from`, or would hold it.
     pub fn pages_from(&self, from: EntryKey) -> BoxStream<'static, Result<LoadedPage>> {
-        let packs = self.packs.clone();
+        let table = self.clone();
         self.rows_from(from)
             .map(move |row| {
-                let packs = packs.clone();
+                let table = table.clone();
                 async move {
                     let (row, is_last) = row?;
-                    let page = Arc::new(load_page(&packs, &row).await?);
+                    let page = Arc::new(table.page(&row).await?);
                     Ok(LoadedPage { row, page, is_last })
                 }
             })
@@ -85,7 +95,11 @@ impl Table {
     /// # Errors
     /// `Damaged` if it is missing or altered, or another one than the row says.
     pub async fn page(&self, row: &NodeRow) -> Result<Page> {
-        load_page(&self.packs, row).await
+        let mut page = load_page(&self.packs, row).await?;
+        if self.references == References::Located && self.packs.has_moved(&row.packs) {
+            locate_all(&self.packs, &mut page).await?;
+        }
+        Ok(page)
     }
 
     /// The nodes of the table above the pages, by level order of a walk; for reuse by the next
@@ -209,5 +223,31 @@ pub async fn pieces_of(packs: &PackReader, entry: &Entry) -> Result<Vec<Piece>> 
 /// `Damaged` if it is missing or altered.
 pub async fn pieces_in(packs: &PackReader, list: &ChunkRef) -> Result<Vec<Piece>> {
     let bytes = packs.table_chunk(list).await?;
-    Ok(PieceList::decode(&bytes).map_err(|error| name(error, list))?.pieces)
+    let mut pieces = PieceList::decode(&bytes).map_err(|error| name(error, list))?.pieces;
+    locate_pieces(packs, &mut pieces).await?;
+    Ok(pieces)
+}
+
+/// Makes inline references of a page name the places where the chunks lie now.
+async fn locate_all(packs: &PackReader, page: &mut Page) -> Result<()> {
+    for entry in page.groups.iter_mut().flat_map(|group| &mut group.entries) {
+        if let Content::Inline(pieces) = &mut entry.content {
+            locate_pieces(packs, pieces).await?;
+        }
+    }
+    Ok(())
+}
+
+async fn locate_pieces(packs: &PackReader, pieces: &mut [Piece]) -> Result<()> {
+    for piece in pieces {
+        if let Piece::Chunk(chunk) = piece {
+            match packs.locate(chunk).await {
+                Ok(found) => *chunk = found,
+                // whoever wants this chunk finds it missing; the others are there
+                Err(error) if error.kind() == ErrorKind::Damaged => {}
+                Err(error) => return Err(error),
+            }
+        }
+    }
+    Ok(())
 }

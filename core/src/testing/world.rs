@@ -52,7 +52,10 @@ impl Clock for MinuteClock {
         Duration::from_nanos(self.now().0.unsigned_abs())
     }
 
-    async fn sleep(&self, _: Duration) {}
+    #[expect(clippy::disallowed_methods, reason = "a test waits a moment instead of minutes")]
+    async fn sleep(&self, duration: Duration) {
+        tokio::time::sleep(duration.min(Duration::from_millis(20))).await;
+    }
 }
 
 /// Bytes that do not compress and differ for every `seed`.

@@ -1,7 +1,10 @@
 //! Which snapshots and files need what is damaged. Runs only if something is, and reads only
 //! those parts of the tables that refer to damaged packs.
 
-use std::collections::{BTreeMap, HashMap};
+use std::{
+    collections::{BTreeMap, HashMap},
+    sync::Arc,
+};
 
 use super::{
     Run,
@@ -11,7 +14,10 @@ use super::{
 use crate::{
     entry::{ChunkRef, Content, Entry, EntryKind, Piece},
     error::Result,
-    format::page::{Counts, EntryKey, Node, NodeRow, Page, PieceList},
+    format::{
+        forwarding::Forwarding,
+        page::{Counts, EntryKey, Node, NodeRow, Page, PieceList},
+    },
     id::{PackId, SessionId},
     packset::PackSet,
 };
@@ -30,6 +36,8 @@ struct Part {
 /// Finds what is affected.
 struct Search {
     damaged: Damaged,
+    /// Where rewritten packs went.
+    forwarding: Arc<Forwarding>,
     /// The damaged packs that pages need: none of them is read again for another snapshot.
     known: HashMap<ChunkRef, Vec<PackId>>,
 }
@@ -41,10 +49,11 @@ impl Run<'_> {
         if damaged.is_empty() {
             return Ok(());
         }
-        let mut search = Search { damaged, known: HashMap::new() };
-        for (session, loaded) in &commits.loaded {
+        let forwarding = commits.forwarding.clone();
+        let mut search = Search { damaged, forwarding, known: HashMap::new() };
+        for (session, loaded) in commits.live() {
             let Some(root) = &loaded.commit.root else { continue };
-            let concerns = search.damaged.keys().any(|pack| loaded.references.contains(*pack));
+            let concerns = search.concerns(&loaded.references);
             let Some(chunk) = root.chunk.filter(|_| concerns) else { continue };
             let part = Part { level: root.level, chunk, label: None };
             self.search(&mut search, *session, part).await?;
@@ -63,6 +72,7 @@ impl Run<'_> {
                 }
                 continue;
             }
+            let Some(chunk) = self.located(&chunk).await? else { continue };
             if search.is_damaged(&chunk) {
                 let lost = part.describe();
                 self.findings.affects(chunk.pack.id, snapshot, Some(&lost));
@@ -112,13 +122,16 @@ impl Run<'_> {
     async fn damaged_packs_of(&self, search: &Search, entry: &Entry) -> Result<PackSet> {
         let mut hit = PackSet::default();
         match &entry.content {
-            Content::Inline(pieces) => search.add_pieces(&mut hit, pieces),
+            Content::Inline(pieces) => self.add_pieces(search, &mut hit, pieces).await?,
             Content::Listed { lists, packs } => {
                 if search.concerns(packs) {
                     self.search_lists(search, lists, &mut hit).await?;
                 }
-                let damaged = lists.iter().filter(|list| search.is_damaged(list));
-                damaged.for_each(|list| hit.insert(list.pack.id));
+                for list in lists {
+                    let located = self.located(list).await?;
+                    let damaged = located.filter(|list| search.is_damaged(list));
+                    damaged.iter().for_each(|list| hit.insert(list.pack.id));
+                }
             }
         }
         Ok(hit)
@@ -130,13 +143,35 @@ impl Run<'_> {
         lists: &[ChunkRef],
         hit: &mut PackSet,
     ) -> Result<()> {
-        for list in lists.iter().filter(|list| !search.is_damaged(list)) {
-            match self.packs.chunk(list).await.and_then(|bytes| PieceList::decode(&bytes)) {
-                Ok(list) => search.add_pieces(hit, &list.pieces),
+        for list in lists {
+            let located = self.located(list).await?;
+            let Some(list) = located.filter(|list| !search.is_damaged(list)) else { continue };
+            match self.packs.chunk(&list).await.and_then(|bytes| PieceList::decode(&bytes)) {
+                Ok(list) => self.add_pieces(search, hit, &list.pieces).await?,
                 Err(error) => drop(reason(error)?),
             }
         }
         Ok(())
+    }
+}
+
+impl Run<'_> {
+    async fn add_pieces(&self, search: &Search, hit: &mut PackSet, pieces: &[Piece]) -> Result<()> {
+        for piece in pieces {
+            let Piece::Chunk(chunk) = piece else { continue };
+            let located = self.located(chunk).await?;
+            let damaged = located.filter(|chunk| search.is_damaged(chunk));
+            damaged.iter().for_each(|chunk| hit.insert(chunk.pack.id));
+        }
+        Ok(())
+    }
+
+    /// Where the chunk lies now; where it was if it did not come along.
+    async fn located(&self, chunk: &ChunkRef) -> Result<Option<ChunkRef>> {
+        match self.packs.locate(chunk).await {
+            Ok(located) => Ok(Some(located)),
+            Err(error) => reason(error).map(|_| Some(*chunk)),
+        }
     }
 }
 
@@ -145,19 +180,10 @@ impl Search {
         self.damaged.get(&chunk.pack.id).is_some_and(|extent| extent.covers(chunk.segment))
     }
 
-    /// True if one of the damaged packs is among `packs`.
+    /// True if one of the damaged packs is among those that hold what `packs` refer to.
     fn concerns(&self, packs: &PackSet) -> bool {
-        self.damaged.keys().any(|pack| packs.contains(*pack))
-    }
-
-    fn add_pieces(&self, hit: &mut PackSet, pieces: &[Piece]) {
-        for piece in pieces {
-            if let Piece::Chunk(chunk) = piece
-                && self.is_damaged(chunk)
-            {
-                hit.insert(chunk.pack.id);
-            }
-        }
+        let stored = self.forwarding.resolve(packs);
+        self.damaged.keys().any(|pack| stored.contains(*pack) || packs.contains(*pack))
     }
 }
 

@@ -88,8 +88,8 @@ impl Directories {
         }
     }
 
-    /// True if the chunk is where the reference says, as far as the pack's directory tells;
-    /// else that is a finding.
+    /// Where the chunk lies, as far as the pack's directory tells; `None` if it is not where the
+    /// reference says, which is a finding.
     ///
     /// # Errors
     /// What keeps the verification from going on.
@@ -97,18 +97,26 @@ impl Directories {
         &mut self,
         chunk: &ChunkRef,
         findings: &mut Findings,
-    ) -> Result<bool> {
+    ) -> Result<Option<ChunkRef>> {
+        let located = match self.reader.locate(chunk).await {
+            Ok(located) => located,
+            Err(error) => {
+                findings.pack(chunk.pack.id, Extent::Whole, reason(error)?);
+                return Ok(None);
+            }
+        };
+        let chunk = &located;
         let pack = chunk.pack.id;
         if !self.packs.contains_key(&pack) {
             let read = read(&self.reader, pack).await?;
             self.add(pack, None, &read, findings);
         }
         self.uses += 1;
-        let Some(Some(kept)) = self.packs.get_mut(&pack) else { return Ok(false) };
+        let Some(Some(kept)) = self.packs.get_mut(&pack) else { return Ok(None) };
         kept.last_use = self.uses;
         if kept.pack != chunk.pack {
             findings.pack(pack, Extent::Whole, "is another pack than the one referred to");
-            return Ok(false);
+            return Ok(None);
         }
         let is_there = kept.holds(chunk);
         if !is_there {
@@ -116,7 +124,7 @@ impl Directories {
             let why = format!("lacks chunk {id} in segment {segment}, which a snapshot refers to");
             findings.pack(pack, Extent::segment(segment), why);
         }
-        Ok(is_there)
+        Ok(is_there.then_some(located))
     }
 
     fn keep(&mut self, pack: PackId, mut entry: Option<Kept>) {

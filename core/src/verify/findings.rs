@@ -69,6 +69,11 @@ pub(super) struct Findings {
 }
 
 impl Findings {
+    /// True if nothing is wrong.
+    pub(super) fn is_empty(&self) -> bool {
+        self.objects.is_empty()
+    }
+
     /// Something is wrong with the object `name`.
     pub(super) fn object(&mut self, name: impl Into<String>, message: impl Into<String>) {
         let finding = self.objects.entry(name.into()).or_default();

@@ -25,6 +25,8 @@ pub(super) struct Inventory {
     pub(super) sessions: BTreeMap<SessionId, ObjectMeta>,
     /// Commits.
     pub(super) commits: BTreeMap<SessionId, ObjectMeta>,
+    /// Tombstones, labels and collector heads.
+    pub(super) others: BTreeMap<MetaName, ObjectMeta>,
     /// Index segments.
     pub(super) indexes: BTreeMap<(SessionId, u32), ObjectMeta>,
     /// Sizes of packs, in bytes.
@@ -57,6 +59,7 @@ impl Inventory {
             Some(MetaName::Commit(id)) => drop(self.commits.insert(id, object)),
             Some(MetaName::Index(id, n)) => drop(self.indexes.insert((id, n), object)),
             Some(MetaName::Slot(_)) => drop(self.slots.insert(object.key.clone(), object)),
+            Some(name) => drop(self.others.insert(name, object)),
             None if object.key.as_str() == layout::DESCRIPTOR => self.descriptor = Some(object),
             None => {
                 self.junk_count += 1;

@@ -9,6 +9,7 @@
 //! nothing but the scratch place of a test restore.
 
 mod affected;
+mod changes;
 mod data;
 mod directories;
 mod findings;
@@ -34,7 +35,7 @@ use crate::{
     error::{Error, ErrorKind, Result},
     id::{PackId, SessionId},
     monitor::{Monitor, Phase, Problem, Progress},
-    repository::{Cache, CommitList, Repository, Snapshot, SnapshotList, packs::PackReader},
+    repository::{Cache, History, Repository, Snapshot, SnapshotList, packs::PackReader},
     restore::RestoreReport,
     source::Sink,
     target::{BackupTarget, ByteRange, ObjectMeta, SharedTarget, layers::MetricsLayer},
@@ -189,6 +190,7 @@ impl<'a> Run<'a> {
             self.check_data(commits).await?;
         }
         self.check_tables(commits).await?;
+        self.check_undisturbed(commits).await?;
         self.find_affected(commits).await
     }
 
@@ -206,7 +208,9 @@ impl<'a> Run<'a> {
         let inventory = &self.inventory;
         // a commit that cannot be read may refer to anything that its session stored
         let is_free = |pack: &&PackId| {
-            !referred.contains(**pack) && !inventory.commits.contains_key(&pack.session)
+            !referred.contains(**pack)
+                && (commits.loaded.contains_key(&pack.session)
+                    || !inventory.commits.contains_key(&pack.session))
         };
         self.report.packs = inventory.packs.len() as u64;
         self.report.unreferenced += inventory.packs.keys().filter(is_free).count() as u64;
@@ -226,8 +230,8 @@ impl<'a> Run<'a> {
         if self.options.restore_into.is_none() {
             return Ok(Vec::new());
         }
-        let commits = commits.loaded.values().cloned().collect();
-        let all = SnapshotList::new(&CommitList { commits, damaged: Vec::new() }).snapshots;
+        let commits = commits.live().map(|(_, loaded)| loaded.clone()).collect();
+        let all = SnapshotList::new(&History { commits, ..History::default() }).snapshots;
         if self.options.snapshots.is_empty() {
             return Ok(all.last().cloned().into_iter().collect());
         }

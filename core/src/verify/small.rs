@@ -1,7 +1,10 @@
 //! The small objects: descriptor, key slots, announcements of sessions, commits, index segments.
 //! Each is read whole and opened; what a commit says about the others is compared.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 
 use bytes::Bytes;
 use futures::{Stream, StreamExt, stream};
@@ -10,8 +13,10 @@ use super::{Run, findings::reason};
 use crate::{
     error::{Error, ErrorKind, Result},
     format::{
+        collector::CollectorHead,
         commit::ObjectHash,
         descriptor,
+        forwarding::Forwarding,
         index::{self, IndexedPack},
         object::ObjectType,
         pack::pack_object_name,
@@ -38,18 +43,44 @@ const MISSING_NAMED_MAX: usize = 1_000;
 /// All commits that can be read, and what they say about packs.
 #[derive(Debug, Default)]
 pub(super) struct Commits {
-    /// By session.
+    /// By session, forgotten ones included.
     pub(super) loaded: BTreeMap<SessionId, LoadedCommit>,
+    /// Sessions that were forgotten, unless they are held.
+    pub(super) forgotten: BTreeSet<SessionId>,
+    /// Where rewritten packs went.
+    pub(super) forwarding: Arc<Forwarding>,
+    /// The newest collector head.
+    pub(super) head: CollectorHead,
     /// BLAKE3 of packs, where a commit or an index segment tells it.
     pub(super) packs: BTreeMap<PackId, ObjectHash>,
 }
 
 impl Commits {
-    /// Every pack that some commit needs or wrote.
+    /// Commits that were not forgotten.
+    pub(super) fn live(&self) -> impl Iterator<Item = (&SessionId, &LoadedCommit)> {
+        self.loaded.iter().filter(|(session, _)| !self.forgotten.contains(session))
+    }
+
+    /// Every pack that some live commit needs or wrote, where it lies now.
     pub(super) fn referred_packs(&self) -> PackSet {
-        let mut all: PackSet = self.packs.keys().copied().collect();
-        self.loaded.values().for_each(|loaded| all.union(&loaded.references));
-        all
+        let mut all = PackSet::default();
+        self.live().for_each(|(_, loaded)| all.union(&loaded.references));
+        self.forwarding.resolve(&all)
+    }
+
+    /// True if index rows of this pack count.
+    pub(super) fn is_usable(&self, pack: PackId) -> bool {
+        !self.head.packs.contains(pack) && !self.head.gone.contains(pack)
+    }
+
+    /// True if the index segments of this session count.
+    pub(super) fn counts_index_of(&self, session: SessionId) -> bool {
+        let is_base = self.head.base == Some(session);
+        self.loaded.get(&session).is_some_and(|loaded| {
+            let commit = &loaded.commit;
+            let is_given_up = commit.root.is_none() && commit.forwarding.is_none();
+            !is_given_up && (is_base || commit.generation >= self.head.base_generation)
+        })
     }
 }
 
@@ -113,6 +144,7 @@ impl Run<'_> {
                 }
             }
         }
+        self.check_changes(&mut commits).await?;
         self.check_history(&commits).await?;
         Ok(commits)
     }
@@ -139,8 +171,9 @@ impl Run<'_> {
 
     /// Every object that a commit names must be there, with the size that it says.
     pub(super) async fn check_named(&mut self, commits: &Commits) -> Result<()> {
-        for (session, loaded) in &commits.loaded {
-            for written in &loaded.commit.indexes {
+        for (session, loaded) in commits.live() {
+            let counts = commits.counts_index_of(*session);
+            for written in loaded.commit.indexes.iter().filter(|_| counts) {
                 let name = MetaName::Index(*session, written.counter).to_string();
                 let size = match self.inventory.indexes.get(&(*session, written.counter)) {
                     Some(object) => Some(object.size_bytes),
@@ -148,7 +181,7 @@ impl Run<'_> {
                 };
                 self.compare_size(&name, size, written.size_bytes);
             }
-            self.check_references(*session, loaded).await?;
+            self.check_references(&commits.forwarding.resolve(&loaded.references)).await?;
             for written in &loaded.commit.packs {
                 let pack = PackId { session: *session, counter: written.counter };
                 // a missing one was named above
@@ -171,13 +204,11 @@ impl Run<'_> {
         }
     }
 
-    /// Every pack that the session wrote or the snapshot needs must be there.
-    async fn check_references(&mut self, session: SessionId, loaded: &LoadedCommit) -> Result<()> {
+    /// Every pack that the snapshot needs must be there.
+    async fn check_references(&mut self, needed: &PackSet) -> Result<()> {
         let listed = &self.inventory.packs;
-        let written = loaded.commit.packs.iter();
-        let written = written.map(|pack| PackId { session, counter: pack.counter });
-        let missing: BTreeSet<PackId> = written
-            .chain(loaded.references.iter())
+        let missing: BTreeSet<PackId> = needed
+            .iter()
             .filter(|pack| !listed.contains_key(pack))
             .take(MISSING_NAMED_MAX)
             .collect();
@@ -299,7 +330,10 @@ impl Run<'_> {
     }
 
     /// As [`Self::read_small`], for objects that their writers remove.
-    async fn read_small_or_gone(&mut self, object: &ObjectMeta) -> Result<Option<Bytes>> {
+    pub(super) async fn read_small_or_gone(
+        &mut self,
+        object: &ObjectMeta,
+    ) -> Result<Option<Bytes>> {
         match super::read_object(&*self.target, object, SMALL_BYTES_MAX).await {
             Ok(bytes) => {
                 self.report.objects += 1;

@@ -24,13 +24,14 @@ impl Run<'_> {
         let mut indexes = self.read_indexes();
         while let Some(((session, counter), object, read)) = indexes.next().await {
             self.check_cancelled()?;
-            let is_committed = commits.loaded.contains_key(&session);
-            if !is_committed && !self.inventory.commits.contains_key(&session) {
+            let counts = commits.counts_index_of(session);
+            if !counts && !self.inventory.commits.contains_key(&session) {
                 self.report.unreferenced += 1;
             }
             let expected = written_index(commits, session, counter);
-            let Some(rows) = self.open_index(&object, read, expected)? else { continue };
-            if is_committed {
+            let Some(mut rows) = self.open_index(&object, read, expected)? else { continue };
+            rows.retain(|row| commits.is_usable(row.pack.id));
+            if counts {
                 self.check_rows(object.key.as_str(), rows, commits, &mut checked).await?;
             }
         }

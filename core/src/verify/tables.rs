@@ -42,7 +42,7 @@ impl Run<'_> {
     /// Walks the table of every snapshot.
     pub(super) async fn check_tables(&mut self, commits: &Commits) -> Result<()> {
         let mut seen = Seen::default();
-        for (session, loaded) in &commits.loaded {
+        for (session, loaded) in commits.live() {
             let Some(root) = &loaded.commit.root else { continue };
             self.report.snapshots += 1;
             self.report.entries += root.counts.entries();
@@ -309,8 +309,10 @@ impl Run<'_> {
 
     /// True if the chunk can be expected to be readable; if not, that was said.
     async fn is_usable(&mut self, chunk: &ChunkRef) -> Result<bool> {
-        let is_there = self.directories.check(chunk, &mut self.findings).await?;
-        Ok(is_there && !self.findings.is_damaged(chunk.pack.id, chunk.segment))
+        let Some(chunk) = self.directories.check(chunk, &mut self.findings).await? else {
+            return Ok(false);
+        };
+        Ok(!self.findings.is_damaged(chunk.pack.id, chunk.segment))
     }
 
     /// What was read, or a finding.

@@ -94,7 +94,8 @@ async fn small_world() -> World {
 
 async fn announce(world: &World, session: SessionId) {
     let host = "elsewhere".to_owned();
-    let content = SessionRecord { session, client: ClientId([5; 16]), started: Timestamp(1), host };
+    let content =
+        SessionRecord { session, client: ClientId([5; 16]), started: Timestamp(1), host, beat: 0 };
     let name = format!("meta/sessions/{session}");
     let randomness = &*world.repository.runtime().randomness;
     let keys = world.repository.keys();

@@ -1,0 +1,90 @@
+//! Collector heads: reading the newest, making the next.
+
+use bytes::Bytes;
+
+use super::{
+    Repository,
+    layout::{self, MetaName},
+};
+use crate::{
+    error::{Error, ErrorKind, Result},
+    format::{collector::CollectorHead, object::ObjectType, record},
+    target::{Payload, PutMode, TargetErrorKind},
+};
+
+impl Repository {
+    /// The head of this number; the one before all others (idle, nothing gone) for 0.
+    ///
+    /// # Errors
+    /// `NotFound` if a newer one took its place meanwhile, `Damaged`, or the target's.
+    pub(crate) async fn load_head(&self, number: u64) -> Result<CollectorHead> {
+        if number == 0 {
+            return Ok(CollectorHead::default());
+        }
+        let name = MetaName::Collector(number).to_string();
+        let open = |bytes: &Bytes| {
+            let content = record::open(self.keys(), ObjectType::CollectorHead, &name, bytes)?;
+            let head = CollectorHead::decode(&content)?;
+            if head.number != number {
+                return Err(Error::damaged(&name, "is the head of another number"));
+            }
+            Ok(head)
+        };
+        let read = self.cache().read(self.target(), &name, open).await;
+        read.map_err(|error| if error.object().is_some() { error } else { error.on(&name) })
+    }
+
+    /// Makes `head` the newest by one create; false if another collector was faster.
+    ///
+    /// Older heads may have been deleted, so that a number long passed could be free again: it
+    /// only counts if a listing made afterwards shows none above it.
+    ///
+    /// # Errors
+    /// What the target reports.
+    pub(crate) async fn publish_head(&self, head: &CollectorHead) -> Result<bool> {
+        let name = MetaName::Collector(head.number).to_string();
+        let randomness = &*self.runtime().randomness;
+        let content = head.encode();
+        let kind = ObjectType::CollectorHead;
+        let sealed = Bytes::from(record::seal(self.keys(), kind, &name, &content, randomness)?);
+        let key = layout::key(&name)?;
+        match self.target().put(&key, Payload::from(sealed.clone()), PutMode::Create).await {
+            Ok(()) => {}
+            Err(error) if error.kind() == TargetErrorKind::AlreadyExists => return Ok(false),
+            Err(error) => return Err(error.into()),
+        }
+        if self.newest_head_number().await? != head.number {
+            return Ok(false);
+        }
+        self.cache().put(&name, sealed).await;
+        Ok(true)
+    }
+
+    /// The number of the newest head that is stored; 0 if there is none.
+    pub(crate) async fn newest_head_number(&self) -> Result<u64> {
+        use futures::TryStreamExt;
+        let prefix = layout::prefix(layout::COLLECTOR)?;
+        let mut newest = 0;
+        let mut objects = self.target().list(&prefix);
+        while let Some(object) = objects.try_next().await? {
+            if let Some(MetaName::Collector(number)) = MetaName::of(&object.key) {
+                newest = newest.max(number);
+            }
+        }
+        Ok(newest)
+    }
+
+    /// Fails with `Conflict` if the head `number` is no longer the newest.
+    pub(crate) async fn expect_newest_head(&self, number: u64) -> Result<()> {
+        match self.newest_head_number().await? == number {
+            true => Ok(()),
+            false => Err(overtaken()),
+        }
+    }
+}
+
+/// The error of a collector that another one took over from.
+pub(crate) fn overtaken() -> Error {
+    Error::new(ErrorKind::Conflict, "another prune took over")
+        .hint("nothing is lost; the other one finishes the work")
+}

@@ -1,0 +1,147 @@
+//! What one listing of everything small shows.
+
+use std::collections::BTreeSet;
+
+use futures::TryStreamExt;
+
+use super::{
+    Repository,
+    layout::{self, MetaName},
+};
+use crate::{
+    error::{Error, ErrorKind, Result},
+    id::SessionId,
+    target::ObjectMeta,
+};
+
+/// The objects under `meta/`.
+#[derive(Debug, Clone, Default)]
+pub struct MetaListing {
+    /// Objects that follow the layout, sorted by key.
+    pub objects: Vec<(MetaName, ObjectMeta)>,
+    /// Objects that do not.
+    pub junk: Vec<ObjectMeta>,
+}
+
+impl MetaListing {
+    /// Sessions that have a commit.
+    pub fn commits(&self) -> impl Iterator<Item = SessionId> {
+        self.names().filter_map(|name| match name {
+            MetaName::Commit(session) => Some(session),
+            _ => None,
+        })
+    }
+
+    /// Sessions that were announced.
+    pub fn sessions(&self) -> impl Iterator<Item = SessionId> {
+        self.names().filter_map(|name| match name {
+            MetaName::Session(session) => Some(session),
+            _ => None,
+        })
+    }
+
+    /// Sessions that were forgotten, whatever became of their commits.
+    pub fn tombstones(&self) -> BTreeSet<SessionId> {
+        let tombstones = self.names().filter_map(|name| match name {
+            MetaName::Tombstone(session) => Some(session),
+            _ => None,
+        });
+        tombstones.collect()
+    }
+
+    /// Index segments.
+    pub fn indexes(&self) -> impl Iterator<Item = (SessionId, u32)> {
+        self.names().filter_map(|name| match name {
+            MetaName::Index(session, counter) => Some((session, counter)),
+            _ => None,
+        })
+    }
+
+    /// Numbers of collector heads.
+    pub fn heads(&self) -> impl Iterator<Item = u64> {
+        self.names().filter_map(|name| match name {
+            MetaName::Collector(number) => Some(number),
+            _ => None,
+        })
+    }
+
+    /// The number of the newest collector head; 0 if there never was one.
+    pub fn newest_head(&self) -> u64 {
+        self.heads().max().unwrap_or(0)
+    }
+
+    /// All names.
+    pub fn names(&self) -> impl Iterator<Item = MetaName> {
+        self.objects.iter().map(|(name, _)| *name)
+    }
+}
+
+impl Repository {
+    /// One listing of everything small.
+    ///
+    /// # Errors
+    /// What the target reports; `Conflict` or `NoRepository` if the repository was opened with a
+    /// remembered key slot that is no longer there.
+    pub(crate) async fn list_meta(&self) -> Result<MetaListing> {
+        let prefix = layout::prefix(layout::META)?;
+        let mut all: Vec<ObjectMeta> = self.target().list(&prefix).try_collect().await?;
+        all.sort_by(|a, b| a.key.cmp(&b.key));
+        let mut listing = MetaListing::default();
+        for object in all {
+            match MetaName::of(&object.key) {
+                Some(name) => listing.objects.push((name, object)),
+                None => listing.junk.push(object),
+            }
+        }
+        self.expect_remembered_slot(&listing).await?;
+        Ok(listing)
+    }
+
+    /// A listing whose newest collector head was known before the listing began, as writers and
+    /// collectors need it: they must know what is condemned before they look at what there is.
+    /// A listing tells nothing of the order in which its objects appeared, so that a head that
+    /// is new in it calls for another listing. One request in most cases.
+    ///
+    /// # Errors
+    /// As [`Self::list_meta`].
+    pub(crate) async fn list_meta_after_head(&self) -> Result<MetaListing> {
+        let mut known = self.remembered_head().await;
+        loop {
+            let listing = self.list_meta().await?;
+            let newest = listing.newest_head();
+            if newest == known {
+                return Ok(listing);
+            }
+            known = newest;
+        }
+    }
+
+    /// The newest collector head that was seen here.
+    async fn remembered_head(&self) -> u64 {
+        let Ok(prefix) = layout::prefix(layout::COLLECTOR) else { return 0 };
+        let names = self.cache().names(&prefix).await;
+        let numbers = names.iter().filter_map(|key| match MetaName::of(key) {
+            Some(MetaName::Collector(number)) => Some(number),
+            _ => None,
+        });
+        numbers.max().unwrap_or(0)
+    }
+
+    /// Slots have random names: while the one that opened the repository is there, the
+    /// repository is the one that was remembered, and the password still holds.
+    async fn expect_remembered_slot(&self, listing: &MetaListing) -> Result<()> {
+        let Some(slot) = self.0.remembered_slot else { return Ok(()) };
+        if listing.names().any(|name| name == slot) {
+            return Ok(());
+        }
+        self.cache().keep(|_| false).await;
+        if listing.objects.is_empty() {
+            let message = "there is no repository here any more";
+            return Err(Error::new(ErrorKind::NoRepository, message).on(self.target()));
+        }
+        let message = "the key that this machine remembers is not in the repository any more";
+        Err(Error::new(ErrorKind::Conflict, message)
+            .on(self.target())
+            .hint("the repository was replaced or the password changed; run the command again"))
+    }
+}

@@ -1,0 +1,97 @@
+//! What happened to snapshots after they were made: tombstones, labels, steps of the collector.
+
+use std::sync::Arc;
+
+use super::{Run, small::Commits};
+use crate::{
+    error::{Error, ErrorKind, Result},
+    format::{
+        collector::CollectorHead, forwarding::Forwarding, label::Label, object::ObjectType, record,
+        tombstone::Tombstone,
+    },
+    id::SessionId,
+    repository::layout::MetaName,
+};
+
+impl Run<'_> {
+    /// Reads all of them, and notes in `commits` what they amount to.
+    pub(super) async fn check_changes(&mut self, commits: &mut Commits) -> Result<()> {
+        let mut labels = std::collections::BTreeMap::new();
+        for (name, object) in self.inventory.others.clone() {
+            let Some(bytes) = self.read_small_or_gone(&object).await? else { continue };
+            match name {
+                MetaName::Collector(number) => {
+                    let head =
+                        self.open_record(name, ObjectType::CollectorHead, &bytes, |content| {
+                            CollectorHead::decode(content).map(|head| (head.number == number, head))
+                        })?;
+                    if let Some(head) = head.filter(|head| head.number > commits.head.number) {
+                        commits.head = head;
+                    }
+                }
+                MetaName::Tombstone(session) => {
+                    self.open_record(name, ObjectType::Tombstone, &bytes, |content| {
+                        let tombstone = Tombstone::decode(content)?;
+                        Ok((tombstone.session == session, tombstone))
+                    })?;
+                    commits.forgotten.insert(session);
+                }
+                MetaName::Label(session, number) => {
+                    let label = self.open_record(name, ObjectType::Label, &bytes, |content| {
+                        Label::decode(content).map(|label| (label.session == session, label))
+                    })?;
+                    // in ascending order: the last one counts
+                    labels.extend(label.map(|label| (session, (number, label))));
+                }
+                _ => {}
+            }
+        }
+        let is_held = |session: &SessionId| {
+            labels.get(session).is_some_and(|(_, label): &(u32, Label)| label.is_held)
+        };
+        commits.forgotten.retain(|session| !is_held(session));
+        let mut forwarding = Forwarding::default();
+        let maintenance = commits.live().map(|(_, loaded)| &loaded.commit);
+        let mut maintenance: Vec<_> =
+            maintenance.filter(|commit| commit.forwarding.is_some()).collect();
+        maintenance.sort_by_key(|commit| (commit.generation, commit.session));
+        for rows in maintenance.iter().filter_map(|commit| commit.forwarding.as_ref()) {
+            forwarding.override_with(rows);
+        }
+        commits.forwarding = Arc::new(forwarding);
+        self.packs.follow(commits.forwarding.clone());
+        self.repository.packs().follow(commits.forwarding.clone());
+        Ok(())
+    }
+
+    /// Opens a record; the flag tells whether it is the one that its name says.
+    fn open_record<T>(
+        &mut self,
+        name: MetaName,
+        object_type: ObjectType,
+        bytes: &[u8],
+        decode: impl FnOnce(&[u8]) -> Result<(bool, T)>,
+    ) -> Result<Option<T>> {
+        let name = name.to_string();
+        let opened = record::open(self.repository.keys(), object_type, &name, bytes)
+            .and_then(|content| decode(&content))
+            .and_then(|(is_named, value)| match is_named {
+                true => Ok(value),
+                false => Err(Error::damaged(&name, "belongs to another session or number")),
+            });
+        match opened {
+            Ok(value) => Ok(Some(value)),
+            Err(error) => self.note(&name, Err(error)).map(|()| None),
+        }
+    }
+
+    /// Packs come and go while a collector works: what was found then may be wrong.
+    pub(super) async fn check_undisturbed(&mut self, commits: &Commits) -> Result<()> {
+        let is_clean = self.findings.is_empty();
+        if is_clean || self.repository.newest_head_number().await? == commits.head.number {
+            return Ok(());
+        }
+        Err(Error::new(ErrorKind::Conflict, "a prune ran while the repository was verified")
+            .hint("verify again once it is done"))
+    }
+}
