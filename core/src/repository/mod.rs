@@ -14,6 +14,7 @@ mod heads;
 mod history;
 mod listing;
 mod open;
+mod protection;
 mod selector;
 mod snapshot;
 mod table;
@@ -28,22 +29,24 @@ pub(crate) use self::{
     heads::overtaken,
     history::History,
     listing::MetaListing,
+    protection::heal,
     view::{Overview, WriterView},
 };
 pub use self::{
     credential::Credential,
     open::InitOptions,
+    protection::{is_protected, protect},
     selector::Selector,
     snapshot::{Snapshot, SnapshotKind, SnapshotList},
     table::{LoadedPage, Table, pieces_in, pieces_of},
 };
-use self::{layout::MetaName, packs::PackReader, table::References};
+use self::{layout::MetaName, packs::PackReader, protection::Guarded, table::References};
 use crate::{
     crypto::KeyRing,
     format::{descriptor::Settings, page::TableRoot},
     id::RepositoryId,
     runtime::Runtime,
-    target::{BackupTarget, SharedTarget},
+    target::{BackupTarget, SharedTarget, layers::ParityLayer},
 };
 
 /// Where a repository is, and where copies of its small objects are kept.
@@ -74,7 +77,7 @@ impl<T: BackupTarget> From<Arc<T>> for Storage {
 pub struct Repository(Arc<Inner>);
 
 struct Inner {
-    target: SharedTarget,
+    guarded: Guarded,
     runtime: Runtime,
     keys: KeyRing,
     settings: Settings,
@@ -95,9 +98,9 @@ impl Repository {
     pub(crate) fn without_cache(&self) -> Self {
         let inner = &*self.0;
         let cache = Cache::default();
-        let packs = PackReader::new(inner.target.clone(), inner.keys.clone(), cache.clone());
+        let packs = PackReader::new(self.target().clone(), inner.keys.clone(), cache.clone());
         Inner {
-            target: inner.target.clone(),
+            guarded: inner.guarded.clone(),
             runtime: inner.runtime.clone(),
             keys: inner.keys.clone(),
             settings: inner.settings.clone(),
@@ -123,7 +126,12 @@ impl Repository {
 
     /// Where it is.
     pub fn target(&self) -> &SharedTarget {
-        &self.0.target
+        &self.0.guarded.target
+    }
+
+    /// The layer that keeps parity and copies, if the repository has them.
+    pub fn parity(&self) -> Option<&Arc<ParityLayer>> {
+        self.0.guarded.parity.as_ref()
     }
 
     /// Clock and randomness.
@@ -159,6 +167,6 @@ impl Repository {
 
 impl fmt::Debug for Repository {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Repository({} at {})", self.id(), self.0.target)
+        write!(f, "Repository({} at {})", self.id(), self.target())
     }
 }

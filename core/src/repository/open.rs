@@ -10,6 +10,7 @@ use super::{
     Cache, Credential, Inner, Repository, Storage,
     layout::{self, MetaName},
     packs::PackReader,
+    protection::{Guarded, is_curable, is_protected, read_healing},
 };
 use crate::{
     crypto::{KdfCost, KeyRing, MasterKey},
@@ -20,10 +21,7 @@ use crate::{
     },
     id::RepositoryId,
     runtime::{Runtime, Timestamp, random},
-    target::{
-        ByteRange, ObjectKey, ObjectMeta, Payload, PutMode, SharedTarget, TargetErrorKind,
-        TargetExt,
-    },
+    target::{ObjectKey, ObjectMeta, Payload, PutMode, SharedTarget, TargetErrorKind, TargetExt},
 };
 
 /// How a new repository is made.
@@ -37,12 +35,15 @@ pub struct InitOptions {
     /// Otherwise `init` looks first, for one more request, so that no repository is overwritten
     /// where conditions are ignored.
     pub trusts_create: bool,
+    /// Whether parity and copies stand beside the objects; by default, where the storage does
+    /// not code its data itself ([`crate::target::Capabilities::codes_data`]).
+    pub parity: Option<bool>,
 }
 
 impl Default for InitOptions {
     fn default() -> Self {
         let settings = Settings::new(Timestamp::default());
-        Self { kdf: KdfCost::default(), settings, trusts_create: false }
+        Self { kdf: KdfCost::default(), settings, trusts_create: false, parity: None }
     }
 }
 
@@ -69,6 +70,12 @@ impl Repository {
         options.kdf.check()?;
         let Storage { target, cache } = storage.into();
         let cache = Cache::new(cache);
+        let has_parity = match options.parity {
+            Some(has_parity) => has_parity,
+            None => !target.capabilities().await?.codes_data,
+        };
+        let guarded = Guarded::new(target, has_parity)?;
+        let target = guarded.target.clone();
         if !options.trusts_create && target.exists(&layout::key(layout::DESCRIPTOR)?).await? {
             return Err(exists(&target));
         }
@@ -87,7 +94,8 @@ impl Repository {
             slots.push((name, sealed));
         }
         let keys = KeyRing::new(repository, masters)?;
-        let settings = Settings { created: runtime.clock.now(), ..options.settings.clone() };
+        let created = runtime.clock.now();
+        let settings = Settings { created, has_parity, ..options.settings.clone() };
         let sealed = Bytes::from(descriptor::seal(&keys, &settings, randomness)?);
         let payload = Payload::from(sealed.clone());
         match target.put(&layout::key(layout::DESCRIPTOR)?, payload, PutMode::Create).await {
@@ -103,7 +111,7 @@ impl Repository {
             remember(&cache, &sealed, *name, slot).await;
         }
         Ok((
-            assemble(target, runtime, cache, Opened { keys, settings, remembered: None }),
+            assemble(guarded, runtime, cache, Opened { keys, settings, remembered: None }),
             recovery,
         ))
     }
@@ -120,29 +128,61 @@ impl Repository {
         let Storage { target, cache } = storage.into();
         let cache = Cache::new(cache);
         if let Some(opened) = open_remembered(&cache, credential).await {
-            return Ok(assemble(target, runtime, cache, opened));
+            let guarded = Guarded::new(target, opened.settings.has_parity)?;
+            return Ok(assemble(guarded, runtime, cache, opened));
         }
-        let sealed = match target.get(&layout::key(layout::DESCRIPTOR)?, ByteRange::Full).await {
-            Ok(sealed) => sealed,
-            Err(error) if error.kind() == TargetErrorKind::NotFound => {
-                return Err(no_repository(&target));
+        // whether there are copies is known only once the settings were read: what cannot be
+        // opened without them is tried with them
+        let opened = match open_stored(&target, &cache, credential).await {
+            Err(error) if may_have_copies(&target, &error).await => {
+                let guarded = Guarded::new(target.clone(), true)?;
+                open_stored(&guarded.target, &cache, credential).await?
             }
-            Err(error) => return Err(error.into()),
+            outcome => outcome?,
         };
-        let head = descriptor::decode_head(&sealed)?;
-        let (masters, name, slot) = unlock(&target, head.repository, credential).await?;
-        let keys = KeyRing::new(head.repository, masters)?;
-        let settings = descriptor::open_settings(&keys, &sealed)?;
-        // copies of another repository that was here before are worth nothing
-        let is_known = cache.get(layout::DESCRIPTOR).await.is_some_and(|copy| copy == sealed);
-        if !is_known {
-            cache.keep(|_| false).await;
-        }
-        if let Some(name) = name {
-            remember(&cache, &sealed, name, &slot).await;
-        }
-        Ok(assemble(target, runtime, cache, Opened { keys, settings, remembered: None }))
+        let guarded = Guarded::new(target, opened.settings.has_parity)?;
+        Ok(assemble(guarded, runtime, cache, opened))
     }
+}
+
+/// Opens what is stored, and remembers it.
+async fn open_stored(
+    target: &SharedTarget,
+    cache: &Cache,
+    credential: &Credential,
+) -> Result<Opened> {
+    let key = layout::key(layout::DESCRIPTOR)?;
+    let read = read_healing(&**target, &key, |sealed| descriptor::decode_head(sealed)).await;
+    let (head, sealed) = read.map_err(|error| match error.kind() {
+        ErrorKind::NotFound => no_repository(target),
+        _ => error,
+    })?;
+    let (masters, name, slot) = unlock(target, head.repository, credential).await?;
+    let keys = KeyRing::new(head.repository, masters)?;
+    let (settings, sealed) = match descriptor::open_settings(&keys, &sealed) {
+        Ok(settings) => (settings, sealed),
+        Err(error) if error.kind() == ErrorKind::Damaged => {
+            let open = |sealed: &Bytes| descriptor::open_settings(&keys, sealed);
+            read_healing(&**target, &key, open).await?
+        }
+        Err(error) => return Err(error),
+    };
+    // copies of another repository that was here before are worth nothing
+    let is_known = cache.get(layout::DESCRIPTOR).await.is_some_and(|copy| copy == sealed);
+    if !is_known {
+        cache.keep(|_| false).await;
+    }
+    if let Some(name) = name {
+        remember(cache, &sealed, name, &slot).await;
+    }
+    Ok(Opened { keys, settings, remembered: None })
+}
+
+/// True if copies may open what gave `error`: an object is lost or damaged, and there are some.
+/// A slot that is lost looks like a wrong password.
+async fn may_have_copies(target: &SharedTarget, error: &Error) -> bool {
+    let is_lost = matches!(error.kind(), ErrorKind::NoRepository | ErrorKind::WrongKey);
+    (is_lost || is_curable(error)) && is_protected(&**target).await.unwrap_or(false)
 }
 
 /// What opening found out.
@@ -152,10 +192,11 @@ struct Opened {
     remembered: Option<MetaName>,
 }
 
-fn assemble(target: SharedTarget, runtime: Runtime, cache: Cache, opened: Opened) -> Repository {
+fn assemble(guarded: Guarded, runtime: Runtime, cache: Cache, opened: Opened) -> Repository {
     let Opened { keys, settings, remembered } = opened;
-    let packs = Arc::new(PackReader::new(target.clone(), keys.clone(), cache.clone()));
-    Inner { target, runtime, keys, settings, packs, cache, remembered_slot: remembered }
+    let packs = PackReader::new(guarded.target.clone(), keys.clone(), cache.clone());
+    let packs = Arc::new(packs);
+    Inner { guarded, runtime, keys, settings, packs, cache, remembered_slot: remembered }
         .into_repository()
 }
 
@@ -225,17 +266,19 @@ async fn unlock(
     let mut damaged = None;
     let mut fitting = 0;
     for object in &objects {
-        let slot = target.get(&object.key, ByteRange::Full).await?;
-        match slot::inspect(&slot) {
+        let read = read_healing(&**target, &object.key, |slot| slot::inspect(slot)).await;
+        let slot = match read {
             // left by an interrupted `init`
-            Ok(info) if info.repository != repository => continue,
-            Ok(info) if info.kind != secret.kind() => continue,
-            Ok(_) => fitting += 1,
-            Err(error) => {
+            Ok((info, _)) if info.repository != repository => continue,
+            Ok((info, _)) if info.kind != secret.kind() => continue,
+            Ok((_, slot)) => slot,
+            Err(error) if matches!(error.kind(), ErrorKind::Damaged | ErrorKind::Unsupported) => {
                 damaged = Some(error.on(&object.key));
                 continue;
             }
-        }
+            Err(error) => return Err(error),
+        };
+        fitting += 1;
         match slot::open(repository, &secret, &slot) {
             Ok(masters) => return Ok((masters, MetaName::of(&object.key), slot)),
             Err(error) if error.kind() == ErrorKind::WrongKey => {}

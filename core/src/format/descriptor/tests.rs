@@ -10,6 +10,7 @@ fn settings() -> Settings {
         compression: Compression::level(7).unwrap(),
         created: Timestamp(-5),
         label: Some("büro".to_owned()),
+        has_parity: true,
     }
 }
 

@@ -10,8 +10,8 @@ use crate::{
         parity::{Outcome, Parity},
     },
     target::{
-        BackupTarget, ByteRange, ObjectKey, Operation, PutMode, TargetErrorKind, TargetExt,
-        TargetResult,
+        BackupTarget, ByteRange, ObjectKey, Operation, PutMode, TargetError, TargetErrorKind,
+        TargetExt, TargetResult,
     },
     tasks,
 };
@@ -49,7 +49,7 @@ impl Task {
 /// What reading an object gave.
 enum Found {
     Missing,
-    Unreadable,
+    Unreadable(TargetError),
     Bytes(Bytes),
 }
 
@@ -104,10 +104,10 @@ impl ParityLayer {
                     Ok(Healing::Completed)
                 }
                 Found::Bytes(_) => impossible("its parity is missing or damaged"),
-                Found::Unreadable => impossible("it cannot be read, and has no usable parity"),
+                Found::Unreadable(error) => Err(error),
             };
         };
-        if matches!(object, Found::Unreadable) {
+        if matches!(object, Found::Unreadable(_)) {
             object = Found::Bytes(self.read_shards(key, &parity).await);
         }
         self.heal_sharded(key, beside, object, parity, task).await
@@ -211,7 +211,7 @@ impl ParityLayer {
             Found::Bytes(content) => content,
             Found::Missing if are_missing => return Ok(Healing::Gone),
             Found::Missing => return impossible("it is missing, and its copies are damaged"),
-            Found::Unreadable => return impossible("it cannot be read, and no copy is good"),
+            Found::Unreadable(error) => return Err(error),
         };
         let is_testified = found
             .iter()
@@ -263,7 +263,7 @@ impl ParityLayer {
             Ok(bytes) => Ok(Found::Bytes(bytes)),
             Err(error) => match error.kind() {
                 NotFound => Ok(Found::Missing),
-                Corrupt | Unavailable | Unexpected => Ok(Found::Unreadable),
+                Corrupt | Unavailable | Unexpected => Ok(Found::Unreadable(error)),
                 _ => Err(error),
             },
         }

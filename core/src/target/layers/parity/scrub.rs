@@ -3,15 +3,13 @@
 
 use std::collections::BTreeSet;
 
-use futures::{StreamExt, TryStreamExt, stream};
+use futures::{StreamExt, TryStreamExt, future, stream};
 use serde::Serialize;
 
 use super::{Beside, Healing, ParityLayer, examine::Task, scheme::COPIES, scheme::PARITY};
 use crate::{
     monitor::{Monitor, Progress},
-    target::{
-        BackupTarget, KeyPrefix, ObjectKey, Operation, TargetError, TargetErrorKind, TargetResult,
-    },
+    target::{BackupTarget, KeyPrefix, ObjectKey, TargetError, TargetErrorKind, TargetResult},
 };
 
 /// Objects examined at once; each is held in memory whole.
@@ -24,6 +22,8 @@ pub struct ScrubOptions {
     pub is_dry_run: bool,
     /// Remove the parity and the copies of objects that are missing and cannot be rebuilt.
     pub removes_orphans: bool,
+    /// Leave out the objects that have parity.
+    pub only_small: bool,
 }
 
 /// What a scrub found and did.
@@ -55,7 +55,8 @@ pub struct Unhealed {
 impl ParityLayer {
     /// Checks every protected object; heals, and completes what is missing beside it.
     ///
-    /// Writers may be at work meanwhile, and others may delete. Progress counts objects.
+    /// Writers may be at work meanwhile, and others may delete. Progress counts objects. Once the
+    /// monitor says so, it stops, with the report of what was done.
     ///
     /// # Errors
     /// What keeps the scrub from going on; what concerns one object is in the report.
@@ -64,20 +65,16 @@ impl ParityLayer {
         options: ScrubOptions,
         monitor: &dyn Monitor,
     ) -> TargetResult<ScrubReport> {
-        let keys = self.protected_keys().await?;
+        let keys = self.protected_keys(options).await?;
         let files_total = keys.len() as u64;
         monitor.advance(Progress { files_total, ..Progress::default() });
         let task = Task { completes: true, writes: !options.is_dry_run };
         let mut report = ScrubReport::default();
         let mut healings = stream::iter(keys)
+            .take_while(|_| future::ready(!monitor.is_cancelled()))
             .map(|key| async move { (self.examine(&key, task).await, key) })
             .buffered(OBJECTS_AT_ONCE);
         while let Some((healing, key)) = healings.next().await {
-            if monitor.is_cancelled() {
-                let message = "the scrub was interrupted";
-                let kind = TargetErrorKind::Unexpected;
-                return Err(TargetError::new(kind, Operation::Get, message));
-            }
             let healing = match healing {
                 Err(error) if !is_of_one_object(&error) => return Err(error),
                 Err(error) => Healing::Impossible(error.to_string()),
@@ -122,13 +119,15 @@ impl ParityLayer {
     }
 
     /// Every object that is there, or has something beside it.
-    async fn protected_keys(&self) -> TargetResult<BTreeSet<ObjectKey>> {
+    async fn protected_keys(&self, options: ScrubOptions) -> TargetResult<BTreeSet<ObjectKey>> {
         let mut keys: BTreeSet<ObjectKey> = self.scheme.copied().iter().cloned().collect();
-        self.gather(PARITY, &mut keys, |key| self.scheme.of_parity(&key)).await?;
+        if !options.only_small {
+            self.gather(PARITY, &mut keys, |key| self.scheme.of_parity(&key)).await?;
+            self.gather(self.scheme.sharded().as_str(), &mut keys, Some).await?;
+        }
         for copies in COPIES {
             self.gather(copies, &mut keys, |key| self.scheme.of_copy(&key)).await?;
         }
-        self.gather(self.scheme.sharded().as_str(), &mut keys, Some).await?;
         for folder in self.scheme.copied() {
             self.gather(folder.as_str(), &mut keys, Some).await?;
         }
