@@ -45,12 +45,7 @@ pub struct Access {
 impl Access {
     /// As the flags, the environment and, last of all, the user at the terminal say.
     pub fn new(args: &GlobalArgs, purpose: Purpose) -> Result<Self> {
-        let Some(url) = args.repo.clone().filter(|url| !url.is_empty()) else {
-            return Err(Failure::usage("no repository was named")
-                .hint("use -r/--repo or set STRONGROOM_REPOSITORY"));
-        };
-        let parsed = TargetUrl::parse(&url)
-            .map_err(|error| Failure::from(Error::from(error)).with_exit(Exit::Usage))?;
+        let (url, parsed) = place(args)?;
         let credential = password::credential(&args.credential, &env::variable, purpose)?;
         let cache_dir = match args.no_cache {
             true => None,
@@ -75,6 +70,17 @@ impl Access {
             }
         }
     }
+}
+
+/// Where the repository is, as the flags and the environment say.
+pub fn place(args: &GlobalArgs) -> Result<(OsString, TargetUrl)> {
+    let Some(url) = args.repo.clone().filter(|url| !url.is_empty()) else {
+        return Err(Failure::usage("no repository was named")
+            .hint("use -r/--repo or set STRONGROOM_REPOSITORY"));
+    };
+    let parsed = TargetUrl::parse(&url)
+        .map_err(|error| Failure::from(Error::from(error)).with_exit(Exit::Usage))?;
+    Ok((url, parsed))
 }
 
 /// What every verb that needs a repository works with.

@@ -8,6 +8,7 @@ mod global;
 mod init;
 mod look;
 mod refused;
+mod repair;
 mod restore;
 mod target;
 mod values;
@@ -21,6 +22,7 @@ pub use self::{
     init::InitArgs,
     look::{ArchiveFormat, DiffArgs, DumpArgs, FilterArgs, FindArgs, LsArgs, SnapshotsArgs},
     refused::parse,
+    repair::{RepairParityArgs, RepairVerb},
     restore::RestoreArgs,
     target::{TargetCheckArgs, TargetVerb},
     values::{pattern::Patterns, snapshot::SnapshotChoice, workers::default as default_workers},
@@ -86,6 +88,14 @@ pub enum Verb {
     /// Prove that the repository holds what its snapshots say
     #[command(visible_alias = "check")]
     Verify(VerifyArgs),
+    /// Set right what a storage did to a repository
+    #[command(
+        subcommand,
+        after_help = "\
+Examples:
+  strongroom repair parity -r /srv/backup"
+    )]
+    Repair(RepairVerb),
     /// Check a storage, or keep single encrypted objects in it, without a repository
     #[command(
         subcommand,

@@ -8,6 +8,7 @@ mod dump;
 mod find;
 mod init;
 mod ls;
+mod repair;
 mod requests;
 mod restore;
 mod select;
@@ -51,6 +52,7 @@ pub fn run(cli: Cli, console: Console) -> Result<Exit> {
         Verb::Verify(args) => {
             with_repository(global, console, opening, async |c| verify::run(&args, c).await)
         }
+        Verb::Repair(verb) => repair::run(&verb, global, console),
         Verb::Target(verb) => target::run(verb, global, console),
         Verb::Completions { shell } => completions::run(shell, console),
         Verb::Version => version::run(console),

@@ -91,7 +91,7 @@ pub(crate) async fn read_healing<T>(
 
 /// Has the target heal `key`; true if reading it once more may give something else.
 pub(crate) async fn heal(target: &dyn BackupTarget, key: &ObjectKey) -> bool {
-    match target.heal(key).await {
+    match target.heal_object(key).await {
         Ok(Healed::Impossible) => false,
         Ok(Healed::Intact | Healed::Rebuilt) => true,
         Err(error) => {
@@ -112,3 +112,6 @@ pub(crate) fn is_curable(error: &Error) -> bool {
         _ => false,
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -90,7 +90,7 @@ pub trait BackupTarget: fmt::Debug + fmt::Display + Send + Sync + 'static {
 
     /// Brings the object back to what was written, out of what this target keeps beside it, and
     /// stores it anew. For a reader that found damage; reads the object whole.
-    async fn heal(&self, key: &ObjectKey) -> TargetResult<Healed> {
+    async fn heal_object(&self, key: &ObjectKey) -> TargetResult<Healed> {
         let _ = key;
         Ok(Healed::Impossible)
     }
@@ -131,8 +131,8 @@ impl<T: BackupTarget + ?Sized> BackupTarget for Arc<T> {
     async fn retain(&self, key: &ObjectKey, until_ms: i64) -> TargetResult<()> {
         (**self).retain(key, until_ms).await
     }
-    async fn heal(&self, key: &ObjectKey) -> TargetResult<Healed> {
-        (**self).heal(key).await
+    async fn heal_object(&self, key: &ObjectKey) -> TargetResult<Healed> {
+        (**self).heal_object(key).await
     }
     fn requests_sent(&self) -> Option<u64> {
         (**self).requests_sent()
@@ -148,7 +148,7 @@ pub enum PutMode {
     Replace,
 }
 
-/// What came of [`BackupTarget::heal`].
+/// What came of [`BackupTarget::heal_object`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Healed {
     /// The target keeps nothing to heal the object from, or not enough; nothing was written.

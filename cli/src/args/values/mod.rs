@@ -7,5 +7,6 @@ pub mod pattern;
 pub mod percent;
 pub mod size;
 pub mod snapshot;
+pub mod switch;
 pub mod tag;
 pub mod workers;

@@ -100,8 +100,8 @@ impl BackupTarget for ConcurrencyLimitLayer {
         self.inner.retain(key, until_ms).await
     }
 
-    async fn heal(&self, key: &ObjectKey) -> TargetResult<Healed> {
-        self.inner.heal(key).await
+    async fn heal_object(&self, key: &ObjectKey) -> TargetResult<Healed> {
+        self.inner.heal_object(key).await
     }
 
     fn requests_sent(&self) -> Option<u64> {

@@ -330,8 +330,8 @@ impl BackupTarget for FaultLayer {
         fail(plan.fail_after, Operation::Retain, key.as_str())
     }
 
-    async fn heal(&self, key: &ObjectKey) -> TargetResult<Healed> {
-        self.inner.heal(key).await
+    async fn heal_object(&self, key: &ObjectKey) -> TargetResult<Healed> {
+        self.inner.heal_object(key).await
     }
 
     fn requests_sent(&self) -> Option<u64> {

@@ -116,8 +116,8 @@ impl BackupTarget for PrefixLayer {
         self.inner.retain(&self.full(Operation::Retain, key)?, until_ms).await
     }
 
-    async fn heal(&self, key: &ObjectKey) -> TargetResult<Healed> {
-        self.inner.heal(&self.full(Operation::Get, key)?).await
+    async fn heal_object(&self, key: &ObjectKey) -> TargetResult<Healed> {
+        self.inner.heal_object(&self.full(Operation::Get, key)?).await
     }
 
     fn requests_sent(&self) -> Option<u64> {

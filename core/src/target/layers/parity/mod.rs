@@ -13,7 +13,7 @@
 //!
 //! Reading costs nothing more while nothing is lost. Copies are consulted where the primary is
 //! missing or cannot be read; that its bytes are wrong is found by who opens it, and said by
-//! [`BackupTarget::heal`].
+//! [`BackupTarget::heal_object`].
 
 mod examine;
 mod read;
@@ -196,9 +196,9 @@ impl BackupTarget for ParityLayer {
         Ok(())
     }
 
-    async fn heal(&self, key: &ObjectKey) -> TargetResult<Healed> {
+    async fn heal_object(&self, key: &ObjectKey) -> TargetResult<Healed> {
         match self.scheme.beside(key) {
-            Beside::Nothing => self.inner.heal(key).await,
+            Beside::Nothing => self.inner.heal_object(key).await,
             _ => self.heal_read(key).await,
         }
     }

@@ -149,7 +149,8 @@ impl ParityLayer {
     }
 }
 
-/// Errors that another object may not have.
+/// Errors that do not keep other objects from being examined.
 fn is_of_one_object(error: &TargetError) -> bool {
-    matches!(error.kind(), TargetErrorKind::Denied | TargetErrorKind::Unexpected)
+    use TargetErrorKind::{Corrupt, Denied, Full, Unexpected};
+    matches!(error.kind(), Corrupt | Denied | Full | Unexpected)
 }
