@@ -14,6 +14,7 @@ mod excludes;
 mod faults;
 mod look;
 mod output;
+mod parity;
 mod reference;
 mod restore;
 mod round_trip;
