@@ -60,14 +60,10 @@ async fn prove(repository: &Repository) -> VerifyReport {
 async fn read_back(repository: &Repository) -> Vec<(String, Vec<u8>)> {
     let newest = repository.snapshots().await.unwrap().snapshots.pop().unwrap();
     let sink = MemorySink::new();
-    let report = restore(
-        repository,
-        &newest,
-        Arc::new(sink.clone()),
-        &RestoreOptions::default(),
-        Arc::new(SilentMonitor),
-    );
-    assert_eq!(report.await.unwrap().problem_count, 0);
+    let (options, monitor) = (RestoreOptions::default(), Arc::new(SilentMonitor));
+    let place = Arc::new(sink.clone());
+    let report = restore(repository, &newest, place, &options, monitor).await.unwrap();
+    assert_eq!(report.problem_count, 0);
     assert!(sink.exists());
     sink.see().into_iter().map(|(path, seen)| (format!("{path:?}"), seen.content())).collect()
 }

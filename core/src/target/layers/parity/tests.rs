@@ -58,7 +58,7 @@ async fn scrub(layer: &ParityLayer) -> ScrubReport {
     layer.scrub(ScrubOptions::default(), &SilentMonitor).await.unwrap()
 }
 
-/// A pack of 300 KiB (75 shards, 3 of parity) and a small object.
+/// A pack of 300 KiB (38 shards of 8 KiB, 2 of parity) and a small object.
 async fn filled() -> (SharedTarget, ParityLayer) {
     let memory = memory();
     let layer = over(memory.clone());
@@ -153,18 +153,18 @@ async fn packs_heal_up_to_their_parity_and_nothing_is_written_beyond() {
     let content = noise(1, 300 << 10);
     let with_damage = |shards: usize| {
         let mut bytes = content.to_vec();
-        (0..shards).for_each(|shard| bytes[shard * 7 * 4096 + 99] ^= 0x40);
+        (0..shards).for_each(|shard| bytes[shard * 7 * 8192 + 99] ^= 0x40);
         bytes
     };
     let longer = [&content[..], b"more"].concat();
     let cut = content[..content.len() - 5_000].to_vec();
-    for damaged in [with_damage(1), with_damage(3), longer, cut] {
+    for damaged in [with_damage(1), with_damage(2), longer, cut] {
         memory.replace(&key(PACK), damaged).await.unwrap();
         assert_eq!(layer.heal_object(&key(PACK)).await.unwrap(), Healed::Rebuilt);
         assert_eq!(memory.get_full(&key(PACK)).await.unwrap(), content);
     }
     assert_eq!(layer.heal_object(&key(PACK)).await.unwrap(), Healed::Intact);
-    memory.replace(&key(PACK), with_damage(4)).await.unwrap();
+    memory.replace(&key(PACK), with_damage(3)).await.unwrap();
     let before = all(&memory).await;
     assert_eq!(layer.heal_object(&key(PACK)).await.unwrap(), Healed::Impossible);
     assert_eq!(layer.heal_object(&key(PACK)).await.unwrap(), Healed::Impossible);
