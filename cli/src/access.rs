@@ -129,6 +129,11 @@ impl Access {
         Ok(Self { url, parsed, credential, agent, cache_dir: cache_dir(args) })
     }
 
+    /// Where the repository is.
+    pub fn into_url(self) -> TargetUrl {
+        self.parsed
+    }
+
     /// The repository as the user named it, for people.
     pub fn place(&self) -> String {
         display_name(self.url.as_bytes())

@@ -26,9 +26,10 @@ pub mod retention;
 pub mod format;
 
 // 4 doors
+pub mod tasks;
+
 pub mod source;
 pub mod target;
-pub mod tasks;
 
 pub mod encrypted;
 

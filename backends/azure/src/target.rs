@@ -145,6 +145,7 @@ impl BackupTarget for AzureTarget {
             concurrency: CONCURRENCY,
             delete_batch_max: if batches { BATCH_MAX } else { 1 },
             retention: self.client.config().immutability.is_some(),
+            codes_data: true,
             object_bytes_max: Some(OBJECT_BYTES_MAX),
             space: None,
         })

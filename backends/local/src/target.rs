@@ -223,6 +223,7 @@ impl BackupTarget for LocalTarget {
             concurrency: CONCURRENCY,
             delete_batch_max: 1,
             retention: false,
+            codes_data: false,
             object_bytes_max: None,
             space: Some(Space {
                 total_bytes: space.f_blocks.saturating_mul(space.f_frsize),

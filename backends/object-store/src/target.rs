@@ -124,6 +124,7 @@ impl BackupTarget for ObjectStoreTarget {
             concurrency: self.config.concurrency,
             delete_batch_max: self.config.delete_batch_max,
             retention: false,
+            codes_data: true,
             object_bytes_max: None,
             space: None,
         })

@@ -213,6 +213,7 @@ impl BackupTarget for OpendalTarget {
             concurrency: place.concurrency,
             delete_batch_max: 1,
             retention: false,
+            codes_data: true,
             object_bytes_max: gathered.into_iter().chain(limit).min(),
             space: None,
         })

@@ -99,6 +99,7 @@ impl BackupTarget for S3Target {
             concurrency: CONCURRENCY,
             delete_batch_max: remove::BATCH_MAX,
             retention: self.bucket.config.object_lock.values().any(Option::is_some),
+            codes_data: true,
             object_bytes_max: Some(OBJECT_BYTES_MAX),
             space: None,
         })

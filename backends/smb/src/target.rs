@@ -192,6 +192,7 @@ impl BackupTarget for SmbTarget {
             concurrency: CONCURRENCY,
             delete_batch_max: 1,
             retention: false,
+            codes_data: false,
             object_bytes_max: None,
             space: Some(Space {
                 total_bytes: space.total_bytes,

@@ -8,7 +8,8 @@ use strongroom_core::{
 };
 
 use super::values::{
-    compression, name, path, pattern, snapshot, snapshot::SnapshotChoice, tag, tag::TagSet, workers,
+    compression, name, path, pattern, snapshot, snapshot::SnapshotChoice, switch, tag, tag::TagSet,
+    workers,
 };
 use crate::time;
 
@@ -38,6 +39,11 @@ pub struct BackupArgs {
     /// Create the repository if there is none, and print its recovery key
     #[arg(long)]
     pub init: bool,
+
+    /// Keep parity and copies beside the objects, which heal damage, for 3 % more room: on or off
+    /// [default: on where a single disk may hold them (folders, SMB), else off]
+    #[arg(long, value_name = "SWITCH", value_parser = switch::parse, requires = "init")]
+    pub parity: Option<bool>,
 
     /// Leave out what matches this pattern (gitignore syntax); may be given more than once
     #[arg(short, long, value_name = "PATTERN", value_parser = pattern::parse)]

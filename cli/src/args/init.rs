@@ -5,7 +5,7 @@ use strongroom_core::{
     chunker::ChunkParams, compress::Compression, crypto::KdfCost, repository::InitOptions,
 };
 
-use super::values::{compression, size};
+use super::values::{compression, size, switch};
 use crate::error::{Failure, Result};
 
 const AFTER_HELP: &str = "\
@@ -40,6 +40,11 @@ pub struct InitArgs {
     /// Passes over that memory, 1 to 64 [default: 3]
     #[arg(long, value_name = "COUNT")]
     pub kdf_passes: Option<u32>,
+
+    /// Keep parity and copies beside the objects, which heal damage, for 3 % more room: on or off
+    /// [default: on where a single disk may hold them (folders, SMB), else off]
+    #[arg(long, value_name = "SWITCH", value_parser = switch::parse)]
+    pub parity: Option<bool>,
 }
 
 impl InitArgs {
@@ -59,6 +64,7 @@ impl InitArgs {
                 .ok_or_else(|| Failure::usage("--pack-size is not between 1MiB and 128MiB"))?;
         }
         options.kdf = self.kdf(options.kdf)?;
+        options.parity = self.parity;
         Ok(options)
     }
 
@@ -106,6 +112,7 @@ mod tests {
         pack_size: None,
         kdf_memory: None,
         kdf_passes: None,
+        parity: None,
     };
 
     #[test]

@@ -11,6 +11,7 @@ mod init;
 mod key;
 mod look;
 mod refused;
+mod repair;
 mod restore;
 mod target;
 mod values;
@@ -30,6 +31,7 @@ pub use self::{
     },
     look::{ArchiveFormat, DiffArgs, DumpArgs, FilterArgs, FindArgs, LsArgs, SnapshotsArgs},
     refused::parse,
+    repair::{RepairParityArgs, RepairVerb},
     restore::RestoreArgs,
     target::{TargetCheckArgs, TargetVerb},
     values::{
@@ -120,6 +122,14 @@ Examples:
   strongroom key rotate --remove-others"
     )]
     Key(KeyVerb),
+    /// Set right what a storage did to a repository
+    #[command(
+        subcommand,
+        after_help = "\
+Examples:
+  strongroom repair parity -r /srv/backup"
+    )]
+    Repair(RepairVerb),
     /// Check a storage, or keep single encrypted objects in it, without a repository
     #[command(
         subcommand,

@@ -68,7 +68,8 @@ pub(super) async fn open(
     if !args.init {
         return Ok((context.open().await?, None));
     }
-    let (opened, key) = context.open_or_init(&InitOptions::default()).await?;
+    let init = InitOptions { parity: args.parity, ..InitOptions::default() };
+    let (opened, key) = context.open_or_init(&init).await?;
     if let (Some(key), false) = (&key, context.console.is_json()) {
         init::show(&opened.repository, key, context.console)?;
     }

@@ -14,6 +14,7 @@ mod key;
 mod label;
 mod lanes;
 mod ls;
+mod repair;
 mod requests;
 mod restore;
 mod select;
@@ -74,6 +75,7 @@ pub fn run(cli: Cli, console: Console) -> Result<Exit> {
         }
         Verb::Copy(args) => copy::run(&args, global, console),
         Verb::Key(verb) => key::run(verb, global, console),
+        Verb::Repair(verb) => repair::run(&verb, global, console),
         Verb::Target(verb) => target::run(verb, global, console),
         Verb::Completions { shell } => completions::run(shell, console),
         Verb::Version => version::run(console),

@@ -109,7 +109,8 @@ fn print(
     if console.is_json() {
         return console.object(&VerifySummary::new(report, requests));
     }
-    let damage: Vec<_> = report.damage.iter().flat_map(damage_lines).collect();
+    let healed = report.healed.iter().map(|object| format!("healed: {object}"));
+    let damage: Vec<_> = healed.chain(report.damage.iter().flat_map(damage_lines)).collect();
     if !damage.is_empty() {
         console.text(&damage.join("\n"))?;
     }
@@ -148,6 +149,10 @@ fn lines(report: &VerifyReport, read_data: ReadData) -> Vec<String> {
         lines
             .extend(restore::lines(restore, false).into_iter().map(|line| format!("test: {line}")));
     }
+    if !report.healed.is_empty() {
+        let count = human::count(report.healed.len() as u64, "object");
+        lines.push(format!("{count} damaged and healed"));
+    }
     let (bytes, took) = (human::bytes(report.bytes_read), human::took(report.duration));
     lines.push(match report.damage.len() as u64 {
         0 => format!("no damage found; read {bytes} in {took}"),
@@ -173,6 +178,7 @@ struct VerifySummary<'a> {
     bytes_read: u64,
     unreferenced: u64,
     damage: &'a [Damage],
+    healed: &'a [String],
     #[serde(skip_serializing_if = "Option::is_none")]
     restore: Option<Summary>,
     total_duration: f64,
@@ -192,6 +198,7 @@ impl<'a> VerifySummary<'a> {
             bytes_read: report.bytes_read,
             unreferenced: report.unreferenced,
             damage: &report.damage,
+            healed: &report.healed,
             restore: report.restore.as_ref().map(Summary::of_test),
             total_duration: report.duration.as_secs_f64(),
             requests,

@@ -97,6 +97,7 @@ impl BackupTarget for Shelf {
             concurrency: 4,
             delete_batch_max: 1,
             retention: false,
+            codes_data: true,
             object_bytes_max: None,
             space: None,
         })

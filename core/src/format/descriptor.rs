@@ -55,6 +55,8 @@ pub struct Settings {
     pub created: Timestamp,
     /// What people call it; at most 1,024 bytes.
     pub label: Option<String>,
+    /// Parity and copies stand beside the objects, so that damage heals.
+    pub has_parity: bool,
 }
 
 impl Settings {
@@ -66,6 +68,7 @@ impl Settings {
             compression: Compression::default(),
             created,
             label: None,
+            has_parity: false,
         }
     }
 
@@ -105,6 +108,9 @@ struct StoredSettings {
     created: i64,
     #[n(9)]
     label: Option<String>,
+    /// Missing if there is none.
+    #[n(10)]
+    has_parity: Option<bool>,
 }
 
 impl StoredSettings {
@@ -121,6 +127,7 @@ impl StoredSettings {
             compression: settings.compression.code(),
             created: settings.created.0,
             label: settings.label.clone(),
+            has_parity: settings.has_parity.then_some(true),
         }
     }
 
@@ -144,6 +151,7 @@ impl StoredSettings {
             compression,
             created: Timestamp(self.created),
             label: self.label,
+            has_parity: self.has_parity.unwrap_or(false),
         })
     }
 }

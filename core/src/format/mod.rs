@@ -7,6 +7,7 @@
 pub(crate) mod cbor;
 pub mod collector;
 pub mod commit;
+pub mod copy;
 pub mod descriptor;
 pub mod epoch;
 pub mod forwarding;
@@ -15,6 +16,7 @@ pub mod label;
 pub mod object;
 pub mod pack;
 pub mod page;
+pub mod parity;
 pub mod record;
 pub mod session;
 pub mod slot;

@@ -8,9 +8,9 @@
 
 use bytes::Bytes;
 
-use super::layout;
+use super::{layout, protection::read_healing};
 use crate::{
-    error::{Error, Result},
+    error::Result,
     id::PackId,
     target::{ByteRange, KeyPrefix, ObjectKey, SharedTarget, TargetErrorKind, TargetExt},
 };
@@ -85,7 +85,7 @@ impl Cache {
     }
 
     /// What `open` makes of the object `name`: of the copy, if it is sound, else of the object
-    /// itself, which is then kept.
+    /// itself, healed if need be, which is then kept.
     ///
     /// # Errors
     /// Those of the target and of `open`; never one of the cache.
@@ -104,9 +104,7 @@ impl Cache {
                 }
             }
         }
-        let key = layout::key(name)?;
-        let bytes = target.get(&key, ByteRange::Full).await.map_err(Error::from)?;
-        let value = open(&bytes)?;
+        let (value, bytes) = read_healing(&**target, &layout::key(name)?, open).await?;
         self.put(name, bytes).await;
         Ok(value)
     }

@@ -18,6 +18,7 @@ mod listing;
 mod open;
 mod pack_writer;
 mod pins;
+mod protection;
 mod selector;
 mod snapshot;
 mod table;
@@ -31,6 +32,7 @@ pub use self::{
     credential::Credential,
     open::InitOptions,
     pins::Pins,
+    protection::{is_protected, protect},
     selector::Selector,
     snapshot::{Original, Snapshot, SnapshotKind, SnapshotList},
     table::{LoadedPage, Table, pieces_in, pieces_of},
@@ -44,15 +46,16 @@ pub(crate) use self::{
     history::History,
     listing::MetaListing,
     pack_writer::PackWriter,
+    protection::heal,
     view::{Overview, WriterView},
 };
-use self::{layout::MetaName, packs::PackReader, table::References};
+use self::{layout::MetaName, packs::PackReader, protection::Guarded, table::References};
 use crate::{
     crypto::KeyRing,
     format::{descriptor::Settings, page::TableRoot},
     id::{RepositoryId, SlotId},
     runtime::Runtime,
-    target::{BackupTarget, SharedTarget},
+    target::{BackupTarget, SharedTarget, layers::ParityLayer},
 };
 
 /// Where a repository is, and where copies of its small objects are kept.
@@ -85,7 +88,7 @@ impl<T: BackupTarget> From<Arc<T>> for Storage {
 pub struct Repository(Arc<Inner>);
 
 struct Inner {
-    target: SharedTarget,
+    guarded: Guarded,
     runtime: Runtime,
     keys: KeyRing,
     settings: Settings,
@@ -110,9 +113,9 @@ impl Repository {
     pub(crate) fn without_cache(&self) -> Self {
         let inner = &*self.0;
         let cache = Cache::default();
-        let packs = PackReader::new(inner.target.clone(), inner.keys.clone(), cache.clone());
+        let packs = PackReader::new(self.target().clone(), inner.keys.clone(), cache.clone());
         Inner {
-            target: inner.target.clone(),
+            guarded: inner.guarded.clone(),
             runtime: inner.runtime.clone(),
             keys: inner.keys.clone(),
             settings: inner.settings.clone(),
@@ -141,7 +144,12 @@ impl Repository {
 
     /// Where it is.
     pub fn target(&self) -> &SharedTarget {
-        &self.0.target
+        &self.0.guarded.target
+    }
+
+    /// The layer that keeps parity and copies, if the repository has them.
+    pub fn parity(&self) -> Option<&Arc<ParityLayer>> {
+        self.0.guarded.parity.as_ref()
     }
 
     /// Clock and randomness.
@@ -177,6 +185,6 @@ impl Repository {
 
 impl fmt::Debug for Repository {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Repository({} at {})", self.id(), self.0.target)
+        write!(f, "Repository({} at {})", self.id(), self.target())
     }
 }

@@ -10,18 +10,19 @@ use super::{
     layout::{self, MetaName},
     listing::MetaListing,
     packs::PackReader,
+    protection::{Guarded, is_curable, is_protected, read_healing},
     unlock::{Unlocked, highest, secret_of, unlock, unlock_remembered},
 };
 use crate::{
     crypto::{KdfCost, KeyRing, MasterKey},
     error::{Error, ErrorKind, Result},
     format::{
-        descriptor::{self, Settings},
+        descriptor::{self, DescriptorHead, Settings},
         slot::{self, RecoveryKey, SlotNote, SlotSecret},
     },
     id::{RepositoryId, SlotId},
     runtime::{Runtime, Timestamp, random},
-    target::{ByteRange, ObjectKey, Payload, PutMode, SharedTarget, TargetErrorKind, TargetExt},
+    target::{ObjectKey, Payload, PutMode, SharedTarget, TargetErrorKind, TargetExt},
 };
 
 /// How a new repository is made.
@@ -35,12 +36,15 @@ pub struct InitOptions {
     /// Otherwise `init` looks first, for one more request, so that no repository is overwritten
     /// where conditions are ignored.
     pub trusts_create: bool,
+    /// Whether parity and copies stand beside the objects; by default, where the storage does
+    /// not code its data itself ([`crate::target::Capabilities::codes_data`]).
+    pub parity: Option<bool>,
 }
 
 impl Default for InitOptions {
     fn default() -> Self {
         let settings = Settings::new(Timestamp::default());
-        Self { kdf: KdfCost::default(), settings, trusts_create: false }
+        Self { kdf: KdfCost::default(), settings, trusts_create: false, parity: None }
     }
 }
 
@@ -84,6 +88,12 @@ impl Repository {
         options.kdf.check()?;
         let Storage { target, cache, pins } = storage.into();
         let cache = Cache::new(cache);
+        let has_parity = match options.parity {
+            Some(has_parity) => has_parity,
+            None => !target.capabilities().await?.codes_data,
+        };
+        let guarded = Guarded::new(target, has_parity)?;
+        let target = guarded.target.clone();
         if !options.trusts_create && target.exists(&layout::key(layout::DESCRIPTOR)?).await? {
             return Err(exists(&target));
         }
@@ -102,7 +112,7 @@ impl Repository {
             target.put(&layout::key(&name)?, payload, PutMode::Create).await?;
             slots.push((id, sealed));
         }
-        let settings = Settings { created: note.created, ..options.settings.clone() };
+        let settings = Settings { created: note.created, has_parity, ..options.settings.clone() };
         let sealed = Bytes::from(descriptor::seal(&keys, &settings, randomness)?);
         let payload = Payload::from(sealed.clone());
         match target.put(&layout::key(layout::DESCRIPTOR)?, payload, PutMode::Create).await {
@@ -117,8 +127,8 @@ impl Repository {
         let (id, slot) = slots.swap_remove(0);
         let unlocked = Unlocked { id, slot, keys, epoch: None };
         remember(&cache, &sealed, &unlocked).await;
-        let place = Place { target, cache, pins, runtime, agent: unlock.agent.clone() };
-        Ok((place.assemble(unlocked, settings, false), recovery))
+        let place = Place { cache, pins, runtime, agent: unlock.agent.clone() };
+        Ok((place.assemble(guarded, Opened { unlocked, settings, is_remembered: false }), recovery))
     }
 
     /// Which repository is at `target`; needs no key.
@@ -126,7 +136,13 @@ impl Repository {
     /// # Errors
     /// `NoRepository`, `Unsupported` (newer format), `Damaged`, or the target's.
     pub async fn id_at(target: &SharedTarget) -> Result<RepositoryId> {
-        Ok(descriptor::decode_head(&read_descriptor(target).await?)?.repository)
+        let error = match read_descriptor(target).await {
+            Ok((head, _)) => return Ok(head.repository),
+            Err(error) if may_have_copies(target, &error).await => error,
+            Err(error) => return Err(error),
+        };
+        let guarded = Guarded::new(target.clone(), true)?;
+        read_descriptor(&guarded.target).await.map(|(head, _)| head.repository).map_err(|_| error)
     }
 
     /// Opens the repository at `target`.
@@ -152,56 +168,93 @@ impl Repository {
     ) -> Result<Self> {
         let Storage { target, cache, pins } = storage.into();
         let cache = Cache::new(cache);
-        let place = Place { target, cache, pins, runtime, agent: with.agent.clone() };
-        if let Some((unlocked, settings)) = place.open_remembered(with).await {
-            return Ok(place.assemble(unlocked, settings, true));
+        let place = Place { cache, pins, runtime, agent: with.agent.clone() };
+        if let Some(opened) = place.open_remembered(with).await {
+            let guarded = Guarded::new(target, opened.settings.has_parity)?;
+            return Ok(place.assemble(guarded, opened));
         }
-        let Place { target, cache, runtime, .. } = &place;
-        let sealed = read_descriptor(target).await?;
-        let head = descriptor::decode_head(&sealed)?;
-        let slots = MetaListing::of(target, layout::SLOTS).await?;
-        let randomness = &*runtime.randomness;
-        let unlocked = unlock(target, &slots, head.repository, with, randomness).await?;
-        let settings = descriptor::open_settings(&unlocked.keys, &sealed)?;
-        // copies of another repository that was here before are worth nothing
-        let is_known = cache.get(layout::DESCRIPTOR).await.is_some_and(|copy| copy == sealed);
-        if !is_known {
-            cache.keep(|_| false).await;
-        }
-        remember(cache, &sealed, &unlocked).await;
-        Ok(place.assemble(unlocked, settings, false))
+        // whether there are copies is known only once the settings were read: what cannot be
+        // opened without them is tried with them
+        let opened = match place.open_stored(&target, with).await {
+            Err(error) if may_have_copies(&target, &error).await => {
+                let guarded = Guarded::new(target.clone(), true)?;
+                place.open_stored(&guarded.target, with).await?
+            }
+            outcome => outcome?,
+        };
+        let guarded = Guarded::new(target, opened.settings.has_parity)?;
+        Ok(place.assemble(guarded, opened))
     }
 }
 
-/// Where a repository is, before it is open.
+/// What belongs to a repository beside its target, before it is open.
 struct Place {
-    target: SharedTarget,
     cache: Cache,
     pins: Pins,
     runtime: Runtime,
     agent: Option<Arc<dyn KeyAgent>>,
 }
 
+/// What opening found out.
+struct Opened {
+    unlocked: Unlocked,
+    settings: Settings,
+    is_remembered: bool,
+}
+
 impl Place {
-    fn assemble(self, unlocked: Unlocked, settings: Settings, is_remembered: bool) -> Repository {
-        let Self { target, cache, pins, runtime, agent } = self;
+    fn assemble(self, guarded: Guarded, opened: Opened) -> Repository {
+        let Self { cache, pins, runtime, agent } = self;
+        let Opened { unlocked, settings, is_remembered } = opened;
         let Unlocked { id: slot, keys, .. } = unlocked;
-        let packs = Arc::new(PackReader::new(target.clone(), keys.clone(), cache.clone()));
+        let packs = PackReader::new(guarded.target.clone(), keys.clone(), cache.clone());
+        let packs = Arc::new(packs);
         let remembered_slot = is_remembered.then_some(MetaName::Slot(slot.0));
-        Inner { target, runtime, keys, settings, packs, cache, pins, remembered_slot, slot, agent }
+        Inner { guarded, runtime, keys, settings, packs, cache, pins, remembered_slot, slot, agent }
             .into_repository()
+    }
+
+    /// Opens what is stored, and remembers it.
+    async fn open_stored(&self, target: &SharedTarget, with: &Unlock) -> Result<Opened> {
+        let (head, sealed) = read_descriptor(target).await?;
+        let slots = MetaListing::of(target, layout::SLOTS).await?;
+        let randomness = &*self.runtime.randomness;
+        let unlocked = unlock(target, &slots, head.repository, with, randomness).await?;
+        let (settings, sealed) = match descriptor::open_settings(&unlocked.keys, &sealed) {
+            Ok(settings) => (settings, sealed),
+            Err(error) if error.kind() == ErrorKind::Damaged => {
+                let open = |sealed: &Bytes| descriptor::open_settings(&unlocked.keys, sealed);
+                read_healing(&**target, &layout::key(layout::DESCRIPTOR)?, open).await?
+            }
+            Err(error) => return Err(error),
+        };
+        // copies of another repository that was here before are worth nothing
+        let cache = &self.cache;
+        let is_known = cache.get(layout::DESCRIPTOR).await.is_some_and(|copy| copy == sealed);
+        if !is_known {
+            cache.keep(|_| false).await;
+        }
+        remember(cache, &sealed, &unlocked).await;
+        Ok(Opened { unlocked, settings, is_remembered: false })
     }
 
     /// Opens with what was kept, without a request. The first listing tells whether the slot is
     /// still there: see [`Repository::list_meta`].
-    async fn open_remembered(&self, with: &Unlock) -> Option<(Unlocked, Settings)> {
+    async fn open_remembered(&self, with: &Unlock) -> Option<Opened> {
         let sealed = self.cache.get(layout::DESCRIPTOR).await?;
         let head = descriptor::decode_head(&sealed).ok()?;
         let randomness = &*self.runtime.randomness;
         let unlocked = unlock_remembered(&self.cache, head.repository, with, randomness).await?;
         let settings = descriptor::open_settings(&unlocked.keys, &sealed).ok()?;
-        Some((unlocked, settings))
+        Some(Opened { unlocked, settings, is_remembered: true })
     }
+}
+
+/// True if copies may open what gave `error`: an object is lost or damaged, and there are some.
+/// A slot that is lost looks like a wrong password.
+async fn may_have_copies(target: &SharedTarget, error: &Error) -> bool {
+    let is_lost = matches!(error.kind(), ErrorKind::NoRepository | ErrorKind::WrongKey);
+    (is_lost || is_curable(error)) && is_protected(&**target).await.unwrap_or(false)
 }
 
 /// Keeps what opens the repository.
@@ -224,12 +277,13 @@ async fn withdraw(target: &SharedTarget, slots: impl Iterator<Item = SlotId>) {
     }
 }
 
-async fn read_descriptor(target: &SharedTarget) -> Result<Bytes> {
-    match target.get(&layout::key(layout::DESCRIPTOR)?, ByteRange::Full).await {
-        Ok(sealed) => Ok(sealed),
-        Err(error) if error.kind() == TargetErrorKind::NotFound => Err(no_repository(target)),
-        Err(error) => Err(error.into()),
-    }
+async fn read_descriptor(target: &SharedTarget) -> Result<(DescriptorHead, Bytes)> {
+    let key = layout::key(layout::DESCRIPTOR)?;
+    let read = read_healing(&**target, &key, |sealed| descriptor::decode_head(sealed)).await;
+    read.map_err(|error| match error.kind() {
+        ErrorKind::NotFound => no_repository(target),
+        _ => error,
+    })
 }
 
 fn no_repository(target: &SharedTarget) -> Error {

@@ -12,6 +12,7 @@ use tokio::sync::OnceCell;
 use super::{
     cache::{Cache, directory_name, segment_name},
     layout,
+    protection::{heal, is_curable},
 };
 use crate::{
     compress::Decompressor,
@@ -317,16 +318,26 @@ impl PackReader {
         Ok(self.fetch_directory(id, expected).await?.0)
     }
 
-    /// The directory, and the beginning of the pack that it stands in.
+    /// The directory, and the beginning of the pack that it stands in; healed if need be.
     async fn fetch_directory(
         &self,
         id: PackId,
         expected: Option<&PackRef>,
     ) -> Result<(PackDirectory, Bytes)> {
         let key = layout::pack_key(id)?;
+        let first = self.try_directory(&key, id, expected).await;
+        self.or_healed(&key, first, self.try_directory(&key, id, expected)).await
+    }
+
+    async fn try_directory(
+        &self,
+        key: &ObjectKey,
+        id: PackId,
+        expected: Option<&PackRef>,
+    ) -> Result<(PackDirectory, Bytes)> {
         let mut length = DIRECTORY_READ_BYTES;
         loop {
-            let head = self.read(&key, 0, length).await?;
+            let head = self.read(key, 0, length).await?;
             match PackOpener::from_head(&self.keys, id, &head)? {
                 PackHead::Opened { opener, directory } => {
                     let pack = PackRef { id, epoch: opener.epoch(), salt: *opener.salt() };
@@ -341,6 +352,23 @@ impl PackReader {
                 }
                 PackHead::NeedsMore { bytes } => length = bytes,
             }
+        }
+    }
+
+    /// What reading a pack gave, or what it gives once the pack is healed: if the `first` reading
+    /// found damage that the target can heal. `again` is not begun otherwise.
+    ///
+    /// # Errors
+    /// Those of either reading.
+    pub async fn or_healed<T>(
+        &self,
+        key: &ObjectKey,
+        first: Result<T>,
+        again: impl Future<Output = Result<T>>,
+    ) -> Result<T> {
+        match first {
+            Err(error) if is_curable(&error) && heal(&*self.target, key).await => again.await,
+            outcome => outcome,
         }
     }
 
@@ -377,10 +405,8 @@ impl PackReader {
     pub async fn chunk(&self, chunk: &ChunkRef) -> Result<Bytes> {
         let chunk = &self.locate(chunk).await?;
         let directory = self.directory(&chunk.pack).await?;
-        let fetch = async {
-            let sealed = self.sealed_segment(&directory, chunk.segment).await?;
-            open_segment(&directory, chunk.segment, sealed)
-        };
+        let fetch =
+            async { self.healed_segment(&directory, chunk.segment).await.map(|(plain, _)| plain) };
         self.chunk_of(chunk, &directory, fetch).await
     }
 
@@ -402,12 +428,27 @@ impl PackReader {
                     }
                 }
             }
-            let sealed = self.sealed_segment(&directory, chunk.segment).await?;
-            let plain = open_segment(&directory, chunk.segment, sealed.clone())?;
+            let (plain, sealed) = self.healed_segment(&directory, chunk.segment).await?;
             self.cache.put(&name, sealed).await;
             Ok(plain)
         };
         self.chunk_of(chunk, &directory, fetch).await
+    }
+
+    /// One segment, opened and as stored; its pack is healed if need be.
+    async fn healed_segment(
+        &self,
+        directory: &PackDirectory,
+        segment: u32,
+    ) -> Result<(Bytes, Bytes)> {
+        let key = layout::pack_key(directory.pack.id)?;
+        let first = self.try_segment(directory, segment).await;
+        self.or_healed(&key, first, self.try_segment(directory, segment)).await
+    }
+
+    async fn try_segment(&self, directory: &PackDirectory, segment: u32) -> Result<(Bytes, Bytes)> {
+        let sealed = self.sealed_segment(directory, segment).await?;
+        Ok((open_segment(directory, segment, sealed.clone())?, sealed))
     }
 
     async fn chunk_of(

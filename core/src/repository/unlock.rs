@@ -11,6 +11,7 @@ use super::{
     Cache, Credential, KeyAgent, agent,
     layout::{self, MetaName},
     listing::MetaListing,
+    protection::{heal, read_healing},
 };
 use crate::{
     crypto::{KeyRing, MasterKey},
@@ -158,6 +159,25 @@ pub(super) fn ring(
     KeyRing::with_current(repository, keys.masters().to_vec(), before)
 }
 
+/// The ring of a slot whose newest epoch is listed, and the record of that; a record that does not
+/// open is healed, where there are copies.
+async fn in_force(
+    target: &SharedTarget,
+    repository: RepositoryId,
+    masters: Masters,
+    newest: u32,
+) -> Result<(KeyRing, Option<Bytes>)> {
+    let name = MetaName::Epoch(newest);
+    let record = read(target, name).await?;
+    let keys = ring(repository, masters, record.as_deref())?;
+    if keys.current().epoch() == newest || !heal(&**target, &layout::key(&name.to_string())?).await
+    {
+        return Ok((keys, record));
+    }
+    let record = read(target, name).await?;
+    Ok((ring(repository, keys.masters().to_vec(), record.as_deref())?, record))
+}
+
 /// True if the record of `epoch` was sealed with the key that `keys` has for it.
 pub(super) fn opens_epoch(keys: &KeyRing, epoch: u32, sealed: &[u8]) -> bool {
     let name = MetaName::Epoch(epoch).to_string();
@@ -183,27 +203,28 @@ pub(super) async fn unlock(
     for (name, object) in &listing.objects {
         let MetaName::Slot(id) = *name else { continue };
         let id = SlotId(id);
-        let Some(bytes) = read(target, *name).await? else { continue };
-        match slot::inspect(&bytes) {
-            Ok(info) if info.repository == repository => {
+        let bytes = match read_healing(&**target, &object.key, |slot| slot::inspect(slot)).await {
+            Ok((info, bytes)) if info.repository == repository => {
                 let wanted = with.credential.as_ref().map(|it| secret_of(it).kind());
                 fitting += usize::from(wanted == Some(info.kind));
+                bytes
             }
             // left by an interrupted `init`
             Ok(_) => continue,
-            Err(error) => {
+            Err(error) if error.kind() == ErrorKind::NotFound => continue,
+            Err(error) if matches!(error.kind(), ErrorKind::Damaged | ErrorKind::Unsupported) => {
                 damaged = Some(error.on(&object.key));
                 continue;
             }
-        }
+            Err(error) => return Err(error),
+        };
         let opened = with.try_slot(repository, id, &bytes, randomness);
         let Some(masters) = opened.map_err(|error| error.on(&object.key))? else { continue };
         let own = highest(&masters);
-        let epoch = match listing.epochs().any(|epoch| epoch == own) {
-            true => read(target, MetaName::Epoch(own)).await?,
-            false => None,
+        let (keys, epoch) = match listing.epochs().any(|epoch| epoch == own) {
+            true => in_force(target, repository, masters, own).await?,
+            false => (ring(repository, masters, None)?, None),
         };
-        let keys = ring(repository, masters, epoch.as_deref())?;
         let is_in_force = keys.current().epoch() == own;
         let found = Unlocked { id, slot: bytes, keys, epoch };
         if is_in_force && own >= newest {

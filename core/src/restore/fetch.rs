@@ -2,7 +2,7 @@
 
 use std::{ops::Range, sync::Arc};
 
-use bytes::{Buf, BytesMut};
+use bytes::{Buf, Bytes, BytesMut};
 use futures::{Stream, StreamExt, TryStreamExt, stream};
 use tokio::sync::{Semaphore, mpsc};
 
@@ -166,7 +166,7 @@ async fn bring(context: &Context, queue: &Queue, read: Read) -> Result<()> {
     // the bytes stay until all segments in them are done, and so does their room
     let room = Arc::new(queue.room(units.min(ROOM_UNITS as u32)).await?);
     let length = read.range.end - read.range.start;
-    let bytes = match context.packs.read(&read.key, read.range.start, length).await {
+    let bytes = match fetch_range(context, &read.key, read.range.start, length).await {
         Ok(bytes) => bytes,
         Err(error) => return fail_all(read.parts.into_iter().flat_map(|part| part.uses), error),
     };
@@ -186,6 +186,28 @@ async fn bring(context: &Context, queue: &Queue, read: Read) -> Result<()> {
         queue.sender.send(Task { work, room }).map_err(|_| stopped())?;
     }
     Ok(())
+}
+
+/// The range of a pack; healed if the pack is missing, truncated or unreadable.
+async fn fetch_range(
+    context: &Context,
+    key: &ObjectKey,
+    offset: u64,
+    length: u64,
+) -> Result<Bytes> {
+    match context.packs.read(key, offset, length).await {
+        Ok(bytes) if bytes.len() as u64 == length => Ok(bytes),
+        Ok(short) => {
+            let first = Err(Error::damaged(key, "is truncated"));
+            let again = context.packs.read(key, offset, length);
+            // what is there of it may do for some files
+            Ok(context.packs.or_healed(key, first, again).await.unwrap_or(short))
+        }
+        failed => {
+            let again = context.packs.read(key, offset, length);
+            context.packs.or_healed(key, failed, again).await
+        }
+    }
 }
 
 /// Takes `range` off the front of `rest`, which begins at `position`; `None` if it ends before.

@@ -2,9 +2,9 @@
 
 use std::{collections::HashMap, ops::Range, sync::Arc};
 
-use bytes::BytesMut;
+use bytes::{Bytes, BytesMut};
 use crossbeam_channel::Receiver;
-use tokio::sync::OwnedSemaphorePermit;
+use tokio::{runtime::Handle, sync::OwnedSemaphorePermit};
 
 use super::{
     Context, existing,
@@ -17,7 +17,10 @@ use crate::{
     error::{Error, Result},
     format::pack::SegmentRow,
     id::ChunkId,
-    repository::packs::{PackDirectory, check_chunk},
+    repository::{
+        layout,
+        packs::{PackDirectory, check_chunk},
+    },
 };
 
 /// Where the chunks of a segment lie, and whether they were found right.
@@ -84,9 +87,20 @@ impl Worker {
         uses: &[Use],
     ) {
         let opened = directory.plain_segment(segment, &mut sealed, &mut self.decompressor);
+        let mut healed = BytesMut::new();
         let plain = match opened {
             Ok(plain) => plain,
-            Err(error) => return fail_all(uses, &error),
+            Err(error) => {
+                let again = fetch_healed(&self.context, directory, segment, error);
+                let again = again.and_then(|bytes| {
+                    healed = BytesMut::from(&bytes[..]);
+                    directory.plain_segment(segment, &mut healed, &mut self.decompressor)
+                });
+                match again {
+                    Ok(plain) => plain,
+                    Err(error) => return fail_all(uses, &error),
+                }
+            }
         };
         find_chunks(directory.segments().get(segment as usize), &mut self.chunks);
         let check = |wanted: &Use, chunks: &mut Chunks| {
@@ -121,6 +135,19 @@ impl Worker {
             rest = &rest[length..];
         }
     }
+}
+
+/// The segment that gave `error`, once its pack was healed; waits for that.
+fn fetch_healed(
+    context: &Context,
+    directory: &PackDirectory,
+    segment: u32,
+    error: Error,
+) -> Result<Bytes> {
+    let key = layout::pack_key(directory.pack().id)?;
+    let again = context.packs.sealed_segment(directory, segment);
+    // workers run beside the async threads, so they may wait for them
+    Handle::current().block_on(context.packs.or_healed(&key, Err(error), again))
 }
 
 /// Notes where every chunk of a segment lies, in one pass.

@@ -118,7 +118,7 @@ impl World {
         settings.chunking = ChunkParams::content_defined(1 << 10, 4 << 10, 16 << 10).unwrap();
         settings.pack_target_bytes = 1 << 20;
         let kdf = KdfCost { memory_kib: 8, passes: 1, lanes: 1 };
-        let options = InitOptions { kdf, settings, trusts_create: true };
+        let options = InitOptions { kdf, settings, trusts_create: true, parity: Some(false) };
         let runtime = world.runtime(ProcessId { lane: QUIET_LANE, number: 0 });
         Repository::init(door, runtime, &password(), &options).await.unwrap();
         world

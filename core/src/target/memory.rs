@@ -129,6 +129,7 @@ impl BackupTarget for MemoryTarget {
             concurrency: 16,
             delete_batch_max: 1,
             retention: false,
+            codes_data: true,
             object_bytes_max: None,
             space: None,
         })

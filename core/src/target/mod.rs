@@ -88,6 +88,13 @@ pub trait BackupTarget: fmt::Debug + fmt::Display + Send + Sync + 'static {
         Err(TargetError::new(TargetErrorKind::Unsupported, Operation::Retain, why).on(key))
     }
 
+    /// Brings the object back to what was written, out of what this target keeps beside it, and
+    /// stores it anew. For a reader that found damage; reads the object whole.
+    async fn heal_object(&self, key: &ObjectKey) -> TargetResult<Healed> {
+        let _ = key;
+        Ok(Healed::Impossible)
+    }
+
     /// How many requests went over the wire so far, parts and pages and the backend's own
     /// repetitions included; `None` where the backend does not count.
     fn requests_sent(&self) -> Option<u64> {
@@ -124,6 +131,9 @@ impl<T: BackupTarget + ?Sized> BackupTarget for Arc<T> {
     async fn retain(&self, key: &ObjectKey, until_ms: i64) -> TargetResult<()> {
         (**self).retain(key, until_ms).await
     }
+    async fn heal_object(&self, key: &ObjectKey) -> TargetResult<Healed> {
+        (**self).heal_object(key).await
+    }
     fn requests_sent(&self) -> Option<u64> {
         (**self).requests_sent()
     }
@@ -136,6 +146,17 @@ pub enum PutMode {
     Create,
     /// Overwrite atomically.
     Replace,
+}
+
+/// What came of [`BackupTarget::heal_object`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Healed {
+    /// The target keeps nothing to heal the object from, or not enough; nothing was written.
+    Impossible,
+    /// The object is as it was written: what was read before was damaged on its way.
+    Intact,
+    /// The object was damaged or missing, and is stored anew as it was written.
+    Rebuilt,
 }
 
 /// The part of an object to read.
@@ -190,6 +211,9 @@ pub struct Capabilities {
     pub delete_batch_max: usize,
     /// True if [`BackupTarget::retain`] works here.
     pub retention: bool,
+    /// True if the storage itself keeps what it takes more than once, or codes it, so that a
+    /// damaged disk damages no object. New repositories elsewhere get parity of their own.
+    pub codes_data: bool,
     /// The largest object that `put` takes, if there is a limit.
     pub object_bytes_max: Option<u64>,
     /// Room left, where the storage tells.

@@ -89,6 +89,11 @@ pub(crate) struct World {
 impl World {
     /// An empty repository with small chunks and packs of 1 MiB.
     pub(crate) async fn new() -> Self {
+        Self::with_parity(None).await
+    }
+
+    /// The same, with parity or without.
+    pub(crate) async fn with_parity(parity: Option<bool>) -> Self {
         let target: SharedTarget = Arc::new(MemoryTarget::new());
         let clock = Arc::new(MinuteClock(AtomicI64::new(1_700_000_000_000_000_000)));
         let runtime = Runtime { clock, randomness: Arc::new(Counting) };
@@ -96,7 +101,7 @@ impl World {
         settings.chunking = ChunkParams::content_defined(1 << 10, 4 << 10, 16 << 10).unwrap();
         settings.pack_target_bytes = 1 << 20;
         let kdf = KdfCost { memory_kib: 8, passes: 1, lanes: 1 };
-        let options = InitOptions { kdf, settings, trusts_create: true };
+        let options = InitOptions { kdf, settings, trusts_create: true, parity };
         let (repository, _) =
             Repository::init(target.clone(), runtime, &password(), &options).await.unwrap();
         Self { target, repository }

@@ -25,11 +25,11 @@ use crate::{
     id::PackId,
     monitor::{Monitor, Progress},
     repository::{
-        layout,
+        heal, layout,
         packs::{PackDirectory, PackReader},
     },
     runtime::{Randomness, random},
-    target::ObjectKey,
+    target::{ObjectKey, SharedTarget},
     tasks,
 };
 
@@ -52,6 +52,7 @@ impl Run<'_> {
     pub(super) async fn check_data(&mut self, commits: &Commits) -> Result<()> {
         let chosen = self.choose_packs();
         let work = PackCheck {
+            target: self.target.clone(),
             reader: self.packs.clone(),
             keys: self.repository.keys().clone(),
             monitor: self.monitor.clone(),
@@ -59,7 +60,7 @@ impl Run<'_> {
         };
         let workers = self.options.workers.max(1);
         let mut outcomes = stream::iter(chosen)
-            .map(|pack| work.clone().check(pack, commits.packs.get(&pack).copied()))
+            .map(|pack| work.clone().check_healing(pack, commits.packs.get(&pack).copied()))
             .buffer_unordered(workers);
         while let Some(outcome) = outcomes.next().await {
             let Outcome { pack, flaws, is_whole } = outcome?;
@@ -107,6 +108,7 @@ fn sample(packs: &mut Vec<PackId>, percent: f64, randomness: &dyn Randomness) {
 /// What is needed to check any pack.
 #[derive(Clone)]
 struct PackCheck {
+    target: SharedTarget,
     reader: Arc<PackReader>,
     keys: KeyRing,
     monitor: Arc<dyn Monitor>,
@@ -123,6 +125,15 @@ struct Part {
 }
 
 impl PackCheck {
+    /// Checks a pack; one that is damaged and can be healed is checked anew.
+    async fn check_healing(self, pack: PackId, expected: Option<ObjectHash>) -> Result<Outcome> {
+        let outcome = self.clone().check(pack, expected).await?;
+        if outcome.flaws.is_empty() || !heal(&*self.target, &layout::pack_key(pack)?).await {
+            return Ok(outcome);
+        }
+        self.check(pack, expected).await
+    }
+
     async fn check(self, pack: PackId, expected: Option<ObjectHash>) -> Result<Outcome> {
         let mut outcome = Outcome { pack, flaws: Vec::new(), is_whole: false };
         let directory = match directories::read(&self.reader, pack).await? {

@@ -6,13 +6,15 @@
 //! object never stops the verification: it is named, with the snapshots and files that need it.
 //!
 //! Reads from the target only, never from what the repository keeps in memory, and writes
-//! nothing but the scratch place of a test restore.
+//! nothing but the scratch place of a test restore; and, where a repository has parity, what it
+//! heals.
 
 mod affected;
 mod changes;
 mod data;
 mod directories;
 mod findings;
+mod heal;
 mod inventory;
 mod scratch;
 mod small;
@@ -98,6 +100,8 @@ pub struct VerifyReport {
     pub unreferenced: u64,
     /// What is damaged or missing.
     pub damage: Vec<Damage>,
+    /// Objects that were damaged or missing, or whose copies were, and are healed.
+    pub healed: Vec<String>,
     /// Result of the test restore.
     pub restore: Option<RestoreReport>,
     /// How long it took.
@@ -128,12 +132,14 @@ pub async fn verify(
     let clock = repository.runtime().clock.clone();
     let began = clock.monotonic();
     monitor.phase(Phase::Verifying);
+    let mended = heal::small_objects(repository, &monitor).await?;
     let mut run = Run::new(repository, options, monitor).await?;
     let mut commits = run.check_commits().await?;
     let snapshots = run.snapshots_to_restore(&commits)?;
     run.check_all(&mut commits).await?;
     run.restore(&snapshots).await?;
     let mut report = run.finish();
+    report.healed = mended.all(repository);
     report.duration = clock.monotonic().saturating_sub(began);
     Ok(report)
 }

@@ -27,7 +27,7 @@ use crate::{
     id::{PackId, SessionId},
     packset::PackSet,
     repository::{
-        LoadedCommit,
+        LoadedCommit, heal,
         layout::{self, MetaName},
     },
     target::{ObjectKey, ObjectMeta, TargetErrorKind},
@@ -188,6 +188,7 @@ impl Run<'_> {
                 };
                 self.compare_size(&name, size, written.size_bytes);
             }
+            self.heal_sizes(*session, loaded).await?;
             self.check_references(&commits.forwarding.resolve(&loaded.references)).await?;
             for written in &loaded.commit.packs {
                 let pack = PackId { session: *session, counter: written.counter };
@@ -198,6 +199,29 @@ impl Run<'_> {
             }
         }
         Ok(())
+    }
+
+    /// Has packs healed that do not have the size that their commit says.
+    async fn heal_sizes(&mut self, session: SessionId, loaded: &LoadedCommit) -> Result<()> {
+        for written in &loaded.commit.packs {
+            let pack = PackId { session, counter: written.counter };
+            let found = self.inventory.packs.get(&pack).copied();
+            if found.is_some_and(|size| size != written.size_bytes) {
+                self.heal_pack(pack).await?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Has a pack healed; the size that it has now, if it was.
+    async fn heal_pack(&mut self, pack: PackId) -> Result<Option<u64>> {
+        let key = layout::pack_key(pack)?;
+        if !heal(&*self.target, &key).await {
+            return Ok(None);
+        }
+        let size = self.size_of(&key).await?;
+        self.inventory.packs.extend(size.map(|size| (pack, size)));
+        Ok(size)
     }
 
     fn compare_size(&mut self, name: &str, found: Option<u64>, expected: u64) {
@@ -223,6 +247,7 @@ impl Run<'_> {
             // may have been stored after packs were listed and before commits were
             match self.size_of(&layout::pack_key(pack)?).await? {
                 Some(size) => drop(self.inventory.packs.insert(pack, size)),
+                None if self.heal_pack(pack).await?.is_some() => {}
                 None => self.directories.add_missing(pack, &mut self.findings),
             }
         }

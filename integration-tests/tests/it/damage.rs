@@ -15,9 +15,10 @@ use crate::support::{
 /// How many bits of each object are flipped, one after the other.
 const BITS_PER_OBJECT: u64 = 8;
 
-/// A repository with several packs, two snapshots, and no local cache to fall back on.
+/// A repository with several packs, two snapshots, and neither a local cache nor parity to fall
+/// back on.
 fn damaged_lab() -> (Lab, Vec<(PathBuf, u64)>) {
-    let lab = Lab::with_backup();
+    let lab = Lab::with_backup_and(&["--parity", "off"]);
     lab.write("source/second", &pseudo_random(200_000, 11));
     lab.backup();
     repository::copy(&lab.repository(), &lab.path("intact"));

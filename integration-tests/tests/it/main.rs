@@ -17,6 +17,7 @@ mod forget;
 mod lanes;
 mod look;
 mod output;
+mod parity;
 mod reference;
 mod restore;
 mod round_trip;

@@ -8,6 +8,7 @@ pub mod percent;
 pub mod seconds;
 pub mod size;
 pub mod snapshot;
+pub mod switch;
 pub mod tag;
 pub mod workers;
 pub mod zone;

@@ -57,14 +57,17 @@ pub fn run(verb: TargetVerb, global: &GlobalArgs, console: Console) -> Result<Ex
 
 /// What a verb works with.
 pub struct Place {
-    console: Console,
-    interrupt: Interrupt,
-    runtime: Runtime,
+    /// How to talk.
+    pub console: Console,
+    /// Whether to stop.
+    pub interrupt: Interrupt,
+    /// Clock and randomness.
+    pub runtime: Runtime,
 }
 
 impl Place {
     /// Opens a target, with the layers that every target gets.
-    async fn open(&self, url: &TargetUrl, mode: OpenMode) -> Result<Arc<MetricsLayer>> {
+    pub async fn open(&self, url: &TargetUrl, mode: OpenMode) -> Result<Arc<MetricsLayer>> {
         let opening = async {
             let target = self.open_bare(url, mode).await?;
             layers(target, &self.runtime).await.doing(|| "cannot use the target".to_owned())
@@ -109,7 +112,8 @@ fn password_for(global: &GlobalArgs, purpose: Purpose) -> Result<Password> {
     }
 }
 
-fn within(console: Console, work: impl AsyncFnOnce(&Place) -> Result<Exit>) -> Result<Exit> {
+/// Runs `work` and watches for signals meanwhile; asks for no password.
+pub fn within(console: Console, work: impl AsyncFnOnce(&Place) -> Result<Exit>) -> Result<Exit> {
     // SAFETY: nothing has started a thread so far, so nobody else reads the environment.
     unsafe { env::forget_password() };
     block_on(async {
@@ -119,6 +123,6 @@ fn within(console: Console, work: impl AsyncFnOnce(&Place) -> Result<Exit>) -> R
 }
 
 /// Waits for `work`, or for the user to stop it.
-async fn or_stop<T>(place: &Place, work: impl Future<Output = Result<T>>) -> Result<T> {
+pub async fn or_stop<T>(place: &Place, work: impl Future<Output = Result<T>>) -> Result<T> {
     place.interrupt.or(work).await
 }

@@ -10,6 +10,7 @@ fn settings() -> Settings {
         compression: Compression::level(7).unwrap(),
         created: Timestamp(-5),
         label: Some("büro".to_owned()),
+        has_parity: true,
     }
 }
 
@@ -76,11 +77,19 @@ fn a_rewritten_head_does_not_fit_the_settings() {
 }
 
 #[test]
+fn without_parity_the_settings_say_nothing_of_it() {
+    let plain = Settings { has_parity: false, ..settings() };
+    let map = minicbor::to_vec(StoredSettings::new(&plain)).unwrap();
+    assert_eq!(map[0], 0xa0 | 10);
+    assert_eq!(open_settings(&keys(), &sealed(&plain)).unwrap(), plain);
+}
+
+#[test]
 fn unknown_keys_are_skipped_and_unknown_choices_named() {
     let stored = || StoredSettings::new(&settings());
     let mut map = minicbor::to_vec(stored()).unwrap();
     // One more entry in the map: key 99, a text.
-    assert_eq!(map[0], 0xa0 | 10);
+    assert_eq!(map[0], 0xa0 | 11);
     map[0] += 1;
     map.extend_from_slice(&[0x18, 99, 0x61, b'x']);
     let mut object = encode_head(FORMAT_VERSION, READER_VERSION_MIN, REPOSITORY);

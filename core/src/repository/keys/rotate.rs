@@ -143,10 +143,10 @@ impl Repository {
 
     fn with_keys(&self, keys: KeyRing, slot: SlotId) -> Self {
         let inner = &*self.0;
-        let packs = PackReader::new(inner.target.clone(), keys.clone(), inner.cache.clone());
+        let packs = PackReader::new(self.target().clone(), keys.clone(), inner.cache.clone());
         packs.follow(inner.packs.forwarding());
         Inner {
-            target: inner.target.clone(),
+            guarded: inner.guarded.clone(),
             runtime: inner.runtime.clone(),
             keys,
             settings: inner.settings.clone(),

@@ -13,8 +13,8 @@ use futures::{
 use tokio::sync::{Semaphore, SemaphorePermit};
 
 use crate::target::{
-    BackupTarget, ByteRange, Capabilities, KeyPrefix, ObjectKey, ObjectMeta, Operation, Payload,
-    PutMode, SharedTarget, TargetError, TargetErrorKind, TargetResult,
+    BackupTarget, ByteRange, Capabilities, Healed, KeyPrefix, ObjectKey, ObjectMeta, Operation,
+    Payload, PutMode, SharedTarget, TargetError, TargetErrorKind, TargetResult,
 };
 
 /// Lets at most `calls_max` calls be under way at the wrapped target.
@@ -98,6 +98,10 @@ impl BackupTarget for ConcurrencyLimitLayer {
     async fn retain(&self, key: &ObjectKey, until_ms: i64) -> TargetResult<()> {
         let _permit = self.permit(Operation::Retain).await?;
         self.inner.retain(key, until_ms).await
+    }
+
+    async fn heal_object(&self, key: &ObjectKey) -> TargetResult<Healed> {
+        self.inner.heal_object(key).await
     }
 
     fn requests_sent(&self) -> Option<u64> {

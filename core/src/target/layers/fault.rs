@@ -22,7 +22,7 @@ use futures::{
 use crate::{
     runtime::Clock,
     target::{
-        BackupTarget, ByteRange, Capabilities, KeyPrefix, ObjectKey, ObjectMeta, Operation,
+        BackupTarget, ByteRange, Capabilities, Healed, KeyPrefix, ObjectKey, ObjectMeta, Operation,
         Payload, PutMode, SharedTarget, TargetError, TargetErrorKind, TargetResult,
     },
 };
@@ -328,6 +328,10 @@ impl BackupTarget for FaultLayer {
         self.before(Operation::Retain, key.as_str(), &plan).await?;
         self.inner.retain(key, until_ms).await?;
         fail(plan.fail_after, Operation::Retain, key.as_str())
+    }
+
+    async fn heal_object(&self, key: &ObjectKey) -> TargetResult<Healed> {
+        self.inner.heal_object(key).await
     }
 
     fn requests_sent(&self) -> Option<u64> {

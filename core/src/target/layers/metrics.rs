@@ -16,8 +16,8 @@ use futures::{StreamExt, TryStreamExt, stream::BoxStream};
 use serde::Serialize;
 
 use crate::target::{
-    BackupTarget, ByteRange, Capabilities, KeyPrefix, ObjectKey, ObjectMeta, Payload, PutMode,
-    SharedTarget, TargetResult,
+    BackupTarget, ByteRange, Capabilities, Healed, KeyPrefix, ObjectKey, ObjectMeta, Payload,
+    PutMode, SharedTarget, TargetResult,
 };
 
 /// What was asked of a target so far.
@@ -190,6 +190,10 @@ impl BackupTarget for MetricsLayer {
     async fn retain(&self, key: &ObjectKey, until_ms: i64) -> TargetResult<()> {
         self.retain.begin();
         self.retain.end(self.inner.retain(key, until_ms).await)
+    }
+
+    async fn heal_object(&self, key: &ObjectKey) -> TargetResult<Healed> {
+        self.inner.heal_object(key).await
     }
 
     fn requests_sent(&self) -> Option<u64> {

@@ -12,8 +12,8 @@ use futures::{
 };
 
 use crate::target::{
-    BackupTarget, ByteRange, Capabilities, InvalidKey, KeyPrefix, ObjectKey, ObjectMeta, Operation,
-    Payload, PutMode, SharedTarget, TargetError, TargetErrorKind, TargetResult,
+    BackupTarget, ByteRange, Capabilities, Healed, InvalidKey, KeyPrefix, ObjectKey, ObjectMeta,
+    Operation, Payload, PutMode, SharedTarget, TargetError, TargetErrorKind, TargetResult,
 };
 
 /// The part of a target that lies below one prefix. Errors name the full key.
@@ -114,6 +114,10 @@ impl BackupTarget for PrefixLayer {
 
     async fn retain(&self, key: &ObjectKey, until_ms: i64) -> TargetResult<()> {
         self.inner.retain(&self.full(Operation::Retain, key)?, until_ms).await
+    }
+
+    async fn heal_object(&self, key: &ObjectKey) -> TargetResult<Healed> {
+        self.inner.heal_object(&self.full(Operation::Get, key)?).await
     }
 
     fn requests_sent(&self) -> Option<u64> {

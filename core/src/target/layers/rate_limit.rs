@@ -16,8 +16,8 @@ use futures::{StreamExt, TryStreamExt, stream::BoxStream};
 use crate::{
     runtime::Clock,
     target::{
-        BackupTarget, ByteRange, Capabilities, KeyPrefix, ObjectKey, ObjectMeta, Payload, PutMode,
-        SharedTarget, TargetResult,
+        BackupTarget, ByteRange, Capabilities, Healed, KeyPrefix, ObjectKey, ObjectMeta, Payload,
+        PutMode, SharedTarget, TargetResult,
     },
 };
 
@@ -150,6 +150,10 @@ impl BackupTarget for RateLimitLayer {
 
     async fn retain(&self, key: &ObjectKey, until_ms: i64) -> TargetResult<()> {
         self.inner.retain(key, until_ms).await
+    }
+
+    async fn heal_object(&self, key: &ObjectKey) -> TargetResult<Healed> {
+        self.inner.heal_object(key).await
     }
 
     fn requests_sent(&self) -> Option<u64> {

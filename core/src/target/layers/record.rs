@@ -16,8 +16,8 @@ use futures::{
 };
 
 use crate::target::{
-    BackupTarget, ByteRange, Capabilities, KeyPrefix, ObjectKey, ObjectMeta, Operation, Payload,
-    PutMode, SharedTarget, TargetErrorKind, TargetResult,
+    BackupTarget, ByteRange, Capabilities, Healed, KeyPrefix, ObjectKey, ObjectMeta, Operation,
+    Payload, PutMode, SharedTarget, TargetErrorKind, TargetResult,
 };
 
 /// One call with its arguments.
@@ -225,6 +225,10 @@ impl BackupTarget for RecordLayer {
     async fn retain(&self, key: &ObjectKey, until_ms: i64) -> TargetResult<()> {
         let number = self.begin(Call::Retain(key.clone()));
         self.end(number, self.inner.retain(key, until_ms).await)
+    }
+
+    async fn heal_object(&self, key: &ObjectKey) -> TargetResult<Healed> {
+        self.inner.heal_object(key).await
     }
 
     fn requests_sent(&self) -> Option<u64> {

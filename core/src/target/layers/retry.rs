@@ -18,8 +18,8 @@ use futures::{
 use crate::{
     runtime::{Runtime, random},
     target::{
-        BackupTarget, ByteRange, Capabilities, KeyPrefix, ObjectKey, ObjectMeta, Payload, PutMode,
-        SharedTarget, TargetError, TargetErrorKind, TargetResult,
+        BackupTarget, ByteRange, Capabilities, Healed, KeyPrefix, ObjectKey, ObjectMeta, Payload,
+        PutMode, SharedTarget, TargetError, TargetErrorKind, TargetResult,
     },
 };
 
@@ -239,6 +239,10 @@ impl BackupTarget for RetryLayer {
 
     async fn retain(&self, key: &ObjectKey, until_ms: i64) -> TargetResult<()> {
         self.retry(|| self.inner.retain(key, until_ms)).await
+    }
+
+    async fn heal_object(&self, key: &ObjectKey) -> TargetResult<Healed> {
+        self.inner.heal_object(key).await
     }
 
     fn requests_sent(&self) -> Option<u64> {

@@ -38,11 +38,16 @@ impl Lab {
 
     /// A new one, with a repository that holds one snapshot of a few small files.
     pub fn with_backup() -> Self {
+        Self::with_backup_and(&[])
+    }
+
+    /// The same, made with these flags.
+    pub fn with_backup_and(flags: &[&str]) -> Self {
         let lab = Self::new();
         lab.write("source/hello.txt", b"hello\n");
         lab.write("source/folder/inner.txt", b"inner\n");
         lab.write("source/folder/deeper/leaf.bin", &pseudo_random(300_000, 1));
-        lab.backup_init();
+        lab.run([&["backup", "--init", "source"], flags].concat()).expect(0);
         lab
     }
 
