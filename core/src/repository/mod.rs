@@ -12,6 +12,7 @@ mod announce;
 mod cache;
 mod commits;
 mod credential;
+mod damage;
 mod heads;
 mod history;
 mod listing;
@@ -121,6 +122,7 @@ impl Repository {
             settings: inner.settings.clone(),
             packs: {
                 packs.follow(inner.packs.forwarding());
+                packs.follow_damage(&inner.packs);
                 Arc::new(packs)
             },
             cache,

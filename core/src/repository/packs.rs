@@ -11,6 +11,7 @@ use tokio::sync::OnceCell;
 
 use super::{
     cache::{Cache, directory_name, segment_name},
+    damage::{IndexDoor, KnownDamage},
     layout,
     protection::{heal, is_curable},
 };
@@ -20,10 +21,11 @@ use crate::{
     entry::{ChunkRef, PackRef},
     error::{Error, ErrorKind, Result},
     format::{
+        damage::Damage,
         forwarding::Forwarding,
         pack::{DIRECTORY_READ_BYTES, Directory, PackHead, PackOpener, SegmentRow},
     },
-    id::{ChunkId, PackId},
+    id::{ChunkId, PackId, SessionId},
     packset::PackSet,
     target::{ByteRange, ObjectKey, SharedTarget, TargetErrorKind},
 };
@@ -165,6 +167,10 @@ pub struct PackReader {
     segments: Recent<(PackId, u32), Bytes>,
     /// Where rewritten packs went.
     forwarding: RwLock<Arc<Forwarding>>,
+    /// What is known to be lost.
+    known: RwLock<Arc<KnownDamage>>,
+    /// What is taken for lost though nothing that is stored says so.
+    suspects: RwLock<Damage>,
     /// Directories of packs that took the place of others: only their names are known.
     successors: Recent<PackId, Arc<PackDirectory>>,
 }
@@ -206,6 +212,8 @@ impl PackReader {
             directories: Recent::new(DIRECTORIES_MAX),
             segments: Recent::new(SEGMENTS_MAX),
             forwarding: RwLock::default(),
+            known: RwLock::default(),
+            suspects: RwLock::default(),
             successors: Recent::new(DIRECTORIES_MAX),
         }
     }
@@ -220,17 +228,96 @@ impl PackReader {
         self.forwarding.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// True if some of these packs were rewritten.
-    pub(crate) fn has_moved(&self, packs: &PackSet) -> bool {
-        let forwarding = self.forwarding();
-        !forwarding.is_empty() && packs.iter().any(|pack| forwarding.of(pack).is_some())
+    /// Avoids what is lost from now on, and what is suspected to be; `indexes` are the index
+    /// segments that may tell where its content is now.
+    pub(crate) fn avoid(
+        &self,
+        mut damage: Damage,
+        indexes: Vec<(SessionId, u32)>,
+    ) -> Arc<KnownDamage> {
+        damage.union(&self.suspects.read().unwrap_or_else(PoisonError::into_inner));
+        let known = Arc::new(KnownDamage::new(damage, indexes));
+        *self.known.write().unwrap_or_else(PoisonError::into_inner) = known.clone();
+        known
     }
 
-    /// Where the chunk lies now: elsewhere than referred to if its pack was rewritten.
+    /// Takes more for lost, from when it is next told what there is.
+    pub(super) fn suspect(&self, damage: &Damage) {
+        self.suspects.write().unwrap_or_else(PoisonError::into_inner).union(damage);
+    }
+
+    /// Takes for lost what `other` does.
+    pub(crate) fn follow_damage(&self, other: &Self) {
+        let (known, suspects) = (other.known_damage(), &other.suspects);
+        *self.known.write().unwrap_or_else(PoisonError::into_inner) = known;
+        self.suspect(&suspects.read().unwrap_or_else(PoisonError::into_inner));
+    }
+
+    /// What is known to be lost, as far as this reader was told.
+    pub(crate) fn known_damage(&self) -> Arc<KnownDamage> {
+        self.known.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// True if some of these packs were rewritten, or lost something.
+    pub(crate) fn has_moved(&self, packs: &PackSet) -> bool {
+        let (forwarding, known) = (self.forwarding(), self.known_damage());
+        let is_forwarded =
+            || !forwarding.is_empty() && packs.iter().any(|pack| forwarding.of(pack).is_some());
+        packs.intersects(known.packs()) || is_forwarded()
+    }
+
+    /// Where the chunk lies now: elsewhere than referred to if its pack was rewritten, or if it
+    /// was lost and stored again.
     ///
     /// # Errors
     /// `Damaged` if no pack that took the place of its own has it.
     pub async fn locate(&self, chunk: &ChunkRef) -> Result<ChunkRef> {
+        let found = self.forwarded(chunk).await;
+        let known = self.known_damage();
+        let is_lost = !known.is_empty()
+            && match &found {
+                Ok(found) => known.damage().covers(found.pack.id, found.segment),
+                Err(error) => error.kind() == ErrorKind::Damaged,
+            };
+        if is_lost && let Some(again) = self.stored_again(&known, chunk).await? {
+            return Ok(again);
+        }
+        found
+    }
+
+    /// Where a chunk that was lost is stored again.
+    async fn stored_again(
+        &self,
+        known: &KnownDamage,
+        chunk: &ChunkRef,
+    ) -> Result<Option<ChunkRef>> {
+        for pack in known.places_of(&chunk.id, &self.index_door()).await? {
+            match self.successor(pack.id).await {
+                Ok(directory) if directory.pack == pack => {
+                    if let Some(segment) = directory.segment_of(&chunk.id) {
+                        return Ok(Some(ChunkRef { pack, segment, ..*chunk }));
+                    }
+                }
+                Ok(_) => {}
+                // removed or lost since: there may be others
+                Err(error) if error.kind() == ErrorKind::Damaged => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(None)
+    }
+
+    /// Packs that hold again what was lost of those in `references`.
+    pub(super) async fn substitutes(&self, references: &PackSet) -> Result<PackSet> {
+        self.known_damage().substitutes(references, &self.index_door()).await
+    }
+
+    fn index_door(&self) -> IndexDoor<'_> {
+        IndexDoor { target: &self.target, keys: &self.keys, cache: &self.cache }
+    }
+
+    /// Where the chunk lies now if its pack was rewritten.
+    async fn forwarded(&self, chunk: &ChunkRef) -> Result<ChunkRef> {
         let forwarding = self.forwarding();
         let Some(successors) = forwarding.of(chunk.pack.id) else { return Ok(*chunk) };
         for pack in successors.iter() {
@@ -266,6 +353,8 @@ impl PackReader {
             directories: Recent::new(DIRECTORIES_MAX),
             segments: Recent::new(count),
             forwarding: RwLock::new(self.forwarding()),
+            known: RwLock::new(self.known_damage()),
+            suspects: RwLock::default(),
             successors: Recent::new(DIRECTORIES_MAX),
         }
     }

@@ -77,9 +77,8 @@ impl Commits {
     pub(super) fn counts_index_of(&self, session: SessionId) -> bool {
         let is_base = self.head.base == Some(session);
         self.loaded.get(&session).is_some_and(|loaded| {
-            let commit = &loaded.commit;
-            let is_given_up = commit.root.is_none() && commit.forwarding.is_none();
-            !is_given_up && (is_base || commit.generation >= self.head.base_generation)
+            let is_young = loaded.commit.generation >= self.head.base_generation;
+            loaded.is_made() && (is_base || is_young)
         })
     }
 }
@@ -186,6 +185,7 @@ impl Run<'_> {
                     Some(object) => Some(object.size_bytes),
                     None => self.size_of(&layout::key(&name)?).await?,
                 };
+                self.lost_indexes.extend(size.is_none().then(|| name.clone()));
                 self.compare_size(&name, size, written.size_bytes);
             }
             self.heal_sizes(*session, loaded).await?;
