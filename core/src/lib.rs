@@ -48,6 +48,8 @@ pub mod restore;
 
 pub mod verify;
 
+pub mod repair;
+
 #[cfg(test)]
 mod testing;
 
