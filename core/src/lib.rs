@@ -49,6 +49,7 @@ pub mod restore;
 pub mod verify;
 
 pub mod repair;
+pub mod stats;
 
 #[cfg(test)]
 mod testing;
