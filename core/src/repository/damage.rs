@@ -84,7 +84,7 @@ impl KnownDamage {
     }
 
     /// Other packs that hold chunks which `references` would have in lost parts.
-    pub(super) async fn substitutes(
+    pub(in crate::repository) async fn substitutes(
         &self,
         references: &PackSet,
         index: &IndexDoor<'_>,

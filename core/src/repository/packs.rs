@@ -1,17 +1,23 @@
 //! Reading packs: directories, segments, chunks, each checked before it is given out.
 
+mod locate;
+
 use std::{
     collections::{BTreeMap, VecDeque},
     ops::Range,
-    sync::{Arc, Mutex, OnceLock, PoisonError, RwLock},
+    sync::{
+        Arc, Mutex, OnceLock, PoisonError, RwLock, Weak,
+        atomic::{AtomicU64, Ordering},
+    },
 };
 
 use bytes::Bytes;
 use tokio::sync::OnceCell;
 
 use super::{
+    Inner,
     cache::{Cache, directory_name, segment_name},
-    damage::{IndexDoor, KnownDamage},
+    damage::KnownDamage,
     layout,
     protection::{heal, is_curable},
 };
@@ -25,8 +31,7 @@ use crate::{
         forwarding::Forwarding,
         pack::{DIRECTORY_READ_BYTES, Directory, PackHead, PackOpener, SegmentRow},
     },
-    id::{ChunkId, PackId, SessionId},
-    packset::PackSet,
+    id::{ChunkId, PackId},
     target::{ByteRange, ObjectKey, SharedTarget, TargetErrorKind},
 };
 
@@ -167,6 +172,10 @@ pub struct PackReader {
     segments: Recent<(PackId, u32), Bytes>,
     /// Where rewritten packs went.
     forwarding: RwLock<Arc<Forwarding>>,
+    /// The collector generation that this was true for.
+    generation: AtomicU64,
+    /// Who can tell where packs went since.
+    owner: OnceLock<Weak<Inner>>,
     /// What is known to be lost.
     known: RwLock<Arc<KnownDamage>>,
     /// What is taken for lost though nothing that is stored says so.
@@ -212,122 +221,12 @@ impl PackReader {
             directories: Recent::new(DIRECTORIES_MAX),
             segments: Recent::new(SEGMENTS_MAX),
             forwarding: RwLock::default(),
+            generation: AtomicU64::new(0),
+            owner: OnceLock::new(),
             known: RwLock::default(),
             suspects: RwLock::default(),
             successors: Recent::new(DIRECTORIES_MAX),
         }
-    }
-
-    /// Looks for the content of rewritten packs where `forwarding` says from now on.
-    pub(crate) fn follow(&self, forwarding: Arc<Forwarding>) {
-        *self.forwarding.write().unwrap_or_else(PoisonError::into_inner) = forwarding;
-    }
-
-    /// Where rewritten packs went, as far as this reader knows.
-    pub(crate) fn forwarding(&self) -> Arc<Forwarding> {
-        self.forwarding.read().unwrap_or_else(PoisonError::into_inner).clone()
-    }
-
-    /// Avoids what is lost from now on, and what is suspected to be; `indexes` are the index
-    /// segments that may tell where its content is now.
-    pub(crate) fn avoid(
-        &self,
-        mut damage: Damage,
-        indexes: Vec<(SessionId, u32)>,
-    ) -> Arc<KnownDamage> {
-        damage.union(&self.suspects.read().unwrap_or_else(PoisonError::into_inner));
-        let known = Arc::new(KnownDamage::new(damage, indexes));
-        *self.known.write().unwrap_or_else(PoisonError::into_inner) = known.clone();
-        known
-    }
-
-    /// Takes more for lost, from when it is next told what there is.
-    pub(super) fn suspect(&self, damage: &Damage) {
-        self.suspects.write().unwrap_or_else(PoisonError::into_inner).union(damage);
-    }
-
-    /// Takes for lost what `other` does.
-    pub(crate) fn follow_damage(&self, other: &Self) {
-        let (known, suspects) = (other.known_damage(), &other.suspects);
-        *self.known.write().unwrap_or_else(PoisonError::into_inner) = known;
-        self.suspect(&suspects.read().unwrap_or_else(PoisonError::into_inner));
-    }
-
-    /// What is known to be lost, as far as this reader was told.
-    pub(crate) fn known_damage(&self) -> Arc<KnownDamage> {
-        self.known.read().unwrap_or_else(PoisonError::into_inner).clone()
-    }
-
-    /// True if some of these packs were rewritten, or lost something.
-    pub(crate) fn has_moved(&self, packs: &PackSet) -> bool {
-        let (forwarding, known) = (self.forwarding(), self.known_damage());
-        let is_forwarded =
-            || !forwarding.is_empty() && packs.iter().any(|pack| forwarding.of(pack).is_some());
-        packs.intersects(known.packs()) || is_forwarded()
-    }
-
-    /// Where the chunk lies now: elsewhere than referred to if its pack was rewritten, or if it
-    /// was lost and stored again.
-    ///
-    /// # Errors
-    /// `Damaged` if no pack that took the place of its own has it.
-    pub async fn locate(&self, chunk: &ChunkRef) -> Result<ChunkRef> {
-        let found = self.forwarded(chunk).await;
-        let known = self.known_damage();
-        let is_lost = !known.is_empty()
-            && match &found {
-                Ok(found) => known.damage().covers(found.pack.id, found.segment),
-                Err(error) => error.kind() == ErrorKind::Damaged,
-            };
-        if is_lost && let Some(again) = self.stored_again(&known, chunk).await? {
-            return Ok(again);
-        }
-        found
-    }
-
-    /// Where a chunk that was lost is stored again.
-    async fn stored_again(
-        &self,
-        known: &KnownDamage,
-        chunk: &ChunkRef,
-    ) -> Result<Option<ChunkRef>> {
-        for pack in known.places_of(&chunk.id, &self.index_door()).await? {
-            match self.successor(pack.id).await {
-                Ok(directory) if directory.pack == pack => {
-                    if let Some(segment) = directory.segment_of(&chunk.id) {
-                        return Ok(Some(ChunkRef { pack, segment, ..*chunk }));
-                    }
-                }
-                Ok(_) => {}
-                // removed or lost since: there may be others
-                Err(error) if error.kind() == ErrorKind::Damaged => {}
-                Err(error) => return Err(error),
-            }
-        }
-        Ok(None)
-    }
-
-    /// Packs that hold again what was lost of those in `references`.
-    pub(super) async fn substitutes(&self, references: &PackSet) -> Result<PackSet> {
-        self.known_damage().substitutes(references, &self.index_door()).await
-    }
-
-    fn index_door(&self) -> IndexDoor<'_> {
-        IndexDoor { target: &self.target, keys: &self.keys, cache: &self.cache }
-    }
-
-    /// Where the chunk lies now if its pack was rewritten.
-    async fn forwarded(&self, chunk: &ChunkRef) -> Result<ChunkRef> {
-        let forwarding = self.forwarding();
-        let Some(successors) = forwarding.of(chunk.pack.id) else { return Ok(*chunk) };
-        for pack in successors.iter() {
-            let directory = self.successor(pack).await?;
-            if let Some(segment) = directory.segment_of(&chunk.id) {
-                return Ok(ChunkRef { pack: directory.pack, segment, ..*chunk });
-            }
-        }
-        let why = format!("was rewritten, and chunk {} did not come along", chunk.id);
-        Err(Error::damaged(format!("packs/{}", chunk.pack.id), why))
     }
 
     async fn successor(&self, pack: PackId) -> Result<Arc<PackDirectory>> {
@@ -353,6 +252,8 @@ impl PackReader {
             directories: Recent::new(DIRECTORIES_MAX),
             segments: Recent::new(count),
             forwarding: RwLock::new(self.forwarding()),
+            generation: AtomicU64::new(self.generation.load(Ordering::Relaxed)),
+            owner: self.owner.clone(),
             known: RwLock::new(self.known_damage()),
             suspects: RwLock::default(),
             successors: Recent::new(DIRECTORIES_MAX),
@@ -492,7 +393,23 @@ impl PackReader {
     /// # Errors
     /// `Damaged` if it is missing or altered.
     pub async fn chunk(&self, chunk: &ChunkRef) -> Result<Bytes> {
-        let chunk = &self.locate(chunk).await?;
+        let mut chunk = self.locate(chunk).await?;
+        loop {
+            match self.stored_chunk(&chunk).await {
+                Err(error) if self.went_away(&chunk, &error).await => {
+                    chunk = self.locate(&chunk).await?;
+                }
+                outcome => return outcome,
+            }
+        }
+    }
+
+    /// True if `error` came of a prune that rewrote the pack meanwhile.
+    async fn went_away(&self, chunk: &ChunkRef, error: &Error) -> bool {
+        error.kind() == ErrorKind::Damaged && self.was_moved(chunk.pack.id).await
+    }
+
+    async fn stored_chunk(&self, chunk: &ChunkRef) -> Result<Bytes> {
         let directory = self.directory(&chunk.pack).await?;
         let fetch =
             async { self.healed_segment(&directory, chunk.segment).await.map(|(plain, _)| plain) };
@@ -504,7 +421,18 @@ impl PackReader {
     /// # Errors
     /// `Damaged` if it is missing or altered.
     pub async fn table_chunk(&self, chunk: &ChunkRef) -> Result<Bytes> {
-        let chunk = &self.locate(chunk).await?;
+        let mut chunk = self.locate(chunk).await?;
+        loop {
+            match self.stored_table_chunk(&chunk).await {
+                Err(error) if self.went_away(&chunk, &error).await => {
+                    chunk = self.locate(&chunk).await?;
+                }
+                outcome => return outcome,
+            }
+        }
+    }
+
+    async fn stored_table_chunk(&self, chunk: &ChunkRef) -> Result<Bytes> {
         let directory = self.directory_through(&chunk.pack, &self.cache).await?;
         let name = segment_name(chunk.pack.id, chunk.segment);
         let fetch = async {
