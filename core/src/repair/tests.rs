@@ -142,6 +142,7 @@ async fn a_damaged_index_segment_is_replaced_by_a_new_one() {
     assert_eq!(done.lost, [name.clone()]);
     assert_eq!(done.written.len(), 1);
     assert_ne!(done.written[0], name);
+    assert_eq!(verified(&world).await.damage, [], "nothing misses the damaged one");
     // what a base index stands for is swept away by a prune, and the rows live on
     let all = PruneOptions { unused_max: UnusedMax::Bytes(0), ..PruneOptions::default() };
     prune(&world.repository, &all, monitor()).await.unwrap();
@@ -311,5 +312,6 @@ async fn an_unreadable_commit_is_named_and_can_be_forgotten() {
     assert!(survey.unreadable.contains_key(&first.id));
     let report = forget(&world.repository, &survey, &[first.id], "host").await.unwrap();
     assert_eq!(report.forgotten, [first.id]);
+    assert_eq!(verified(&world).await.damage, []);
     prune(&world.repository, &PruneOptions::default(), monitor()).await.unwrap();
 }

@@ -153,6 +153,11 @@ impl Findings {
         }
     }
 
+    /// Drops what is wrong with an object that nothing misses.
+    pub(super) fn forgive_object(&mut self, name: &str) {
+        self.objects.remove(name);
+    }
+
     /// The packs of which some part cannot be used.
     pub(super) fn damaged_packs(&self) -> BTreeMap<PackId, Extent> {
         let damaged = self.packs.iter().filter(|(_, extent)| !extent.is_empty());

@@ -144,7 +144,7 @@ pub(crate) struct Examination {
     pub(crate) lost: Lost,
     /// Stored packs of sessions that were committed which no index row that counts is about.
     pub(crate) unindexed: PackSet,
-    /// Index segments that should count, and cannot be read.
+    /// Index segments that should count, and cannot be read; none if no row is missing.
     pub(crate) lost_indexes: Vec<String>,
 }
 
@@ -312,8 +312,13 @@ impl<'a> Run<'a> {
         let mut report = self.report;
         report.bytes_read = self.metrics.snapshot().get.bytes;
         let lost = self.findings.lost();
-        for pack in self.packs.known_damage().packs().iter() {
-            self.findings.forgive(pack);
+        let known = self.packs.known_damage();
+        known.packs().iter().for_each(|pack| self.findings.forgive(pack));
+        self.unindexed =
+            self.unindexed.iter().filter(|pack| !known.packs().contains(*pack)).collect();
+        if self.unindexed.is_empty() {
+            // other segments have all rows: nothing misses these
+            self.lost_indexes.drain(..).for_each(|name| self.findings.forgive_object(&name));
         }
         report.damage = self.findings.into_damage();
         for damage in &report.damage {

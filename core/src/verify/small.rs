@@ -151,6 +151,10 @@ impl Run<'_> {
             }
         }
         self.check_changes(&mut commits).await?;
+        for session in &commits.forgotten {
+            // nobody needs to know any more what it said
+            self.findings.forgive_object(&MetaName::Commit(*session).to_string());
+        }
         self.check_history(&commits).await?;
         Ok(commits)
     }

@@ -96,7 +96,7 @@ fn lines_of(
         lines.extend(forgotten.contains(&one.snapshot).then(|| format!("forgotten: {id}")));
     }
     for problem in &report.unreadable {
-        lines.push(format!("unreadable: {problem}"));
+        lines.push(format!("unreadable: {}", problem.message));
         let id = problem.item.rsplit('/').next().unwrap_or_default();
         lines.push(format!(
             "  what it needs is not known, so prune removes nothing until `strongroom forget {id}`"
