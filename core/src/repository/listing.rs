@@ -116,20 +116,23 @@ impl Repository {
     }
 
     /// As [`Self::list_meta`], of key slots and epochs alone.
-    pub(super) async fn list_slots(&self) -> Result<MetaListing> {
+    pub(crate) async fn list_slots(&self) -> Result<MetaListing> {
         self.list_below(layout::SLOTS).await
     }
 
     async fn list_below(&self, folder: &str) -> Result<MetaListing> {
         let listing = MetaListing::of(self.target(), folder).await?;
         self.expect_remembered_slot(&listing).await?;
-        self.expect_known_epochs(&listing).await?;
+        self.expect_known_epoch(listing.newest_epoch()).await?;
         Ok(listing)
     }
 
     /// Who opened the repository before the keys were rotated cannot read all that follows.
-    async fn expect_known_epochs(&self, listing: &MetaListing) -> Result<()> {
-        if listing.newest_epoch() <= highest(self.keys().masters()) {
+    ///
+    /// # Errors
+    /// `Conflict` if `newest`, an epoch that was listed, is newer than all of its keys.
+    pub(crate) async fn expect_known_epoch(&self, newest: u32) -> Result<()> {
+        if newest <= highest(self.keys().masters()) {
             return Ok(());
         }
         self.cache().keep(|_| false).await;

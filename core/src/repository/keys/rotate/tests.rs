@@ -16,6 +16,7 @@ use super::{
     *,
 };
 use crate::{
+    monitor::SilentMonitor,
     repository::Storage,
     source::{Scan, Source},
     target::{MemoryTarget, SharedTarget, layers::When},
@@ -23,6 +24,7 @@ use crate::{
         MemorySource,
         world::{World, noise},
     },
+    verify::{VerifyOptions, verify},
 };
 
 fn removing() -> RotateOptions {
@@ -224,4 +226,18 @@ async fn a_running_backup_finishes_under_the_old_key() {
     assert_eq!(snapshots.snapshots[0].root.chunk.unwrap().pack.epoch, 0);
     let world = World { repository, ..world };
     assert_eq!(world.try_backup(&self::source()).await.unwrap().packs_written, 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_verifies_with_old_keys_is_told_so_and_sees_no_damage() {
+    let world = World::new().await;
+    world.backup(&source()).await;
+    let verify = async |repository: &Repository| {
+        verify(repository, &VerifyOptions::default(), Arc::new(SilentMonitor)).await
+    };
+    let old = open(&world.target, &first()).await.unwrap();
+    let rotated = world.repository.rotate_keys(&first(), &removing()).await.unwrap();
+    assert_eq!(verify(&old).await.unwrap_err().kind(), ErrorKind::Conflict);
+    let report = verify(&rotated.repository).await.unwrap();
+    assert!(report.damage.is_empty(), "{:?}", report.damage);
 }
