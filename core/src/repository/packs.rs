@@ -251,15 +251,19 @@ impl PackReader {
 
     /// True if a prune has rewritten the pack, be it since this reader was made: packs may go
     /// while they are read. Costs a listing of the collector heads where that is not known yet.
-    pub(crate) async fn was_moved(&self, pack: PackId) -> bool {
+    /// An error if the keys were rotated: packs went where this reader cannot follow.
+    pub(crate) async fn was_moved(&self, pack: PackId) -> Result<bool> {
         if self.forwarding().of(pack).is_some() {
-            return true;
+            return Ok(true);
         }
-        let caught_up = self.catch_up().await;
-        if let Err(error) = &caught_up {
-            tracing::warn!(%error, "where packs went cannot be found out");
+        match self.catch_up().await {
+            Ok(()) => Ok(self.forwarding().of(pack).is_some()),
+            Err(error) if error.kind() == ErrorKind::Conflict => Err(error),
+            Err(error) => {
+                tracing::warn!(%error, "where packs went cannot be found out");
+                Ok(false)
+            }
         }
-        caught_up.is_ok() && self.forwarding().of(pack).is_some()
     }
 
     /// Learns what prunes did since.
@@ -287,7 +291,7 @@ impl PackReader {
                 // a prune may have rewritten the successors, too
                 Err((pack, error)) if error.kind() == ErrorKind::Damaged => {
                     let is_elsewhere = match pack {
-                        Some(pack) => self.was_moved(pack).await,
+                        Some(pack) => self.was_moved(pack).await?,
                         None => false,
                     };
                     if !is_elsewhere || Arc::ptr_eq(&forwarding, &self.forwarding()) {
@@ -480,7 +484,7 @@ impl PackReader {
         let mut chunk = self.locate(chunk).await?;
         loop {
             match self.stored_chunk(&chunk).await {
-                Err(error) if self.went_away(&chunk, &error).await => {
+                Err(error) if self.went_away(&chunk, &error).await? => {
                     chunk = self.locate(&chunk).await?;
                 }
                 outcome => return outcome,
@@ -489,8 +493,8 @@ impl PackReader {
     }
 
     /// True if `error` came of a prune that rewrote the pack meanwhile.
-    async fn went_away(&self, chunk: &ChunkRef, error: &Error) -> bool {
-        error.kind() == ErrorKind::Damaged && self.was_moved(chunk.pack.id).await
+    async fn went_away(&self, chunk: &ChunkRef, error: &Error) -> Result<bool> {
+        Ok(error.kind() == ErrorKind::Damaged && self.was_moved(chunk.pack.id).await?)
     }
 
     async fn stored_chunk(&self, chunk: &ChunkRef) -> Result<Bytes> {
@@ -508,7 +512,7 @@ impl PackReader {
         let mut chunk = self.locate(chunk).await?;
         loop {
             match self.stored_table_chunk(&chunk).await {
-                Err(error) if self.went_away(&chunk, &error).await => {
+                Err(error) if self.went_away(&chunk, &error).await? => {
                     chunk = self.locate(&chunk).await?;
                 }
                 outcome => return outcome,

@@ -14,6 +14,7 @@ mod errors;
 mod excludes;
 mod faults;
 mod forget;
+mod keys;
 mod lanes;
 mod look;
 mod output;
