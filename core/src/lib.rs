@@ -52,4 +52,6 @@ pub mod verify;
 mod testing;
 
 #[cfg(test)]
+mod crash_sweep;
+#[cfg(test)]
 mod simulation;
