@@ -15,7 +15,7 @@ use strongroom_core::{
     error::{Error, ErrorKind},
     format::slot::RecoveryKey,
     id::RepositoryId,
-    repository::{Credential, InitOptions, KeyAgent, Pins, Repository, Storage, Unlock},
+    repository::{Credential, InitOptions, KeyAgent, Repository, Storage, Unlock},
     runtime::Runtime,
     target::{
         KeyPrefix, SharedTarget, TargetErrorKind,
@@ -33,6 +33,7 @@ use crate::{
     interrupt::Interrupt,
     output::Console,
     password::{self, Purpose},
+    pins::PinOptions,
 };
 
 /// Where the repository is and what opens it: all that is asked of the user, before any work.
@@ -44,6 +45,7 @@ pub struct Access {
     agent: Option<Arc<KernelAgent>>,
     /// Where copies are kept, unless nobody wants any.
     cache_dir: Option<PathBuf>,
+    pins: PinOptions,
 }
 
 impl Access {
@@ -104,10 +106,15 @@ impl Access {
                 )));
             }
         }
+        let pins = PinOptions::new(args)?;
         let all = args.repo.iter().cloned().zip(parsed);
-        let made = all.map(|(url, parsed)| {
-            let cache_dir = cache_dir(args);
-            Self { url, parsed, credential: OnceLock::new(), agent: None, cache_dir }
+        let made = all.map(|(url, parsed)| Self {
+            url,
+            parsed,
+            credential: OnceLock::new(),
+            agent: None,
+            cache_dir: cache_dir(args),
+            pins: pins.clone(),
         });
         Ok(made.collect())
     }
@@ -125,8 +132,14 @@ impl Access {
             Some(credential) => OnceLock::from(credential),
             None => destination.credential.clone(),
         };
-        let agent = destination.agent.clone();
-        Ok(Self { url, parsed, credential, agent, cache_dir: cache_dir(args) })
+        Ok(Self {
+            url,
+            parsed,
+            credential,
+            agent: destination.agent.clone(),
+            cache_dir: cache_dir(args),
+            pins: destination.pins.without_head(),
+        })
     }
 
     /// Where the repository is.
@@ -296,23 +309,34 @@ impl Context {
         })
     }
 
-    /// Whether the storage decides who was first; warns if not. A folder of this machine does.
+    /// Whether the storage decides who was first; warns if not.
     async fn probe(&self, target: &Arc<MetricsLayer>) -> Result<bool> {
+        let unsafe_because = self.probed(target).await?;
+        if let Some(why) = &unsafe_because {
+            self.console.warn(&format!("this storage is not safe for prune: {why}"));
+        }
+        Ok(unsafe_because.is_none())
+    }
+
+    /// Why the storage is not safe for prune, if it is not.
+    pub async fn unsafe_because(&self, opened: &Opened) -> Result<Option<String>> {
+        self.probed(&opened.metrics).await
+    }
+
+    /// Tries the storage; a folder of this machine is known to be safe.
+    async fn probed(&self, target: &Arc<MetricsLayer>) -> Result<Option<String>> {
         if self.access.local_folder().is_some() {
-            return Ok(true);
+            return Ok(None);
         }
         let shared: SharedTarget = target.clone();
         let options = ProbeOptions::cheap();
         let found = probe(&shared, &self.runtime, &KeyPrefix::all(), &options).await;
         let found = found.map_err(Error::from)?;
-        if !found.is_safe() {
-            let why = match found.lists_at_once {
-                true => found.create.to_string(),
-                false => "a listing does not show at once what was written".to_owned(),
-            };
-            self.console.warn(&format!("this storage is not safe for prune: {why}"));
-        }
-        Ok(found.is_safe())
+        Ok(match (found.is_safe(), found.lists_at_once) {
+            (true, _) => None,
+            (false, true) => Some(found.create.to_string()),
+            (false, false) => Some("a listing does not show at once what was written".to_owned()),
+        })
     }
 
     /// The target with its cache; a folder of this machine needs none.
@@ -321,7 +345,8 @@ impl Context {
             (Some(dir), None) => cache::open(dir, &target.to_string(), self.console).await,
             _ => None,
         };
-        Storage { target: target.clone(), cache, pins: Pins::default() }
+        let pins = self.access.pins.open(self.console).await;
+        Storage { target: target.clone(), cache, pins }
     }
 }
 

@@ -17,6 +17,7 @@ mod logging;
 mod output;
 mod panics;
 mod password;
+mod pins;
 mod sinks;
 mod sources;
 mod state;

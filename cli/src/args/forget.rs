@@ -5,6 +5,7 @@ use strongroom_core::retention::{Count, GroupBy, Policy, Span};
 
 use super::{
     look::FilterArgs,
+    prune::PruneHow,
     values::{snapshot, snapshot::SnapshotChoice, tag, tag::TagSet, zone, zone::Zone},
 };
 
@@ -56,9 +57,16 @@ pub struct ForgetArgs {
     #[arg(long)]
     pub force: bool,
 
+    /// Give their room back at once: `prune` afterwards, if anything was forgotten
+    #[arg(long)]
+    pub prune: bool,
+
+    #[command(flatten)]
+    pub how: PruneHow,
+
     /// Bring forgotten snapshots back, as new ones, while their data is there
     #[arg(long, requires = "snapshots")]
-    #[arg(conflicts_with_all = ["PolicyArgs", "dry_run", "force", "group_by", "time_zone"])]
+    #[arg(conflicts_with_all = ["PolicyArgs", "dry_run", "force", "prune", "group_by", "time_zone"])]
     pub undo: bool,
 }
 

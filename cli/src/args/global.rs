@@ -33,10 +33,19 @@ pub struct GlobalArgs {
     #[arg(value_parser = seconds::parse)]
     pub agent_timeout: Duration,
 
-    /// Where this client keeps its identity [default: $XDG_STATE_HOME/strongroom]
+    /// Where this client keeps its identity, and what it saw last [default: $XDG_STATE_HOME/strongroom]
     #[arg(long, value_name = "DIR", env = "STRONGROOM_STATE_DIR")]
     #[arg(global = true, hide_env_values = true, help_heading = REPOSITORY)]
     pub state_dir: Option<PathBuf>,
+
+    /// Go on though the repository is not what this machine saw last, and remember it as it is now
+    #[arg(long, global = true, help_heading = REPOSITORY)]
+    pub accept_rollback: bool,
+
+    /// Fail unless the repository has this commit: the head that a backup printed, or the first
+    /// digits of it; for machines that have not seen the repository yet
+    #[arg(long, value_name = "HASH", global = true, help_heading = REPOSITORY)]
+    pub expect_head: Option<String>,
 
     /// Where copies of the small objects of repositories elsewhere are kept, so that they are not
     /// fetched again [default: $XDG_CACHE_HOME/strongroom]

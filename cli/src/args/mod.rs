@@ -10,6 +10,7 @@ mod global;
 mod init;
 mod key;
 mod look;
+mod prune;
 mod refused;
 mod repair;
 mod restore;
@@ -30,6 +31,7 @@ pub use self::{
         NewPasswordArgs, NewSlotArgs,
     },
     look::{ArchiveFormat, DiffArgs, DumpArgs, FilterArgs, FindArgs, LsArgs, SnapshotsArgs},
+    prune::{PruneArgs, PruneHow},
     refused::parse,
     repair::{RepairParityArgs, RepairVerb},
     restore::RestoreArgs,
@@ -106,6 +108,8 @@ pub enum Verb {
     Verify(VerifyArgs),
     /// Forget snapshots by age, tags or name; prune then frees their space
     Forget(ForgetArgs),
+    /// Give back the room of what no snapshot needs
+    Prune(PruneArgs),
     /// Change the tags of snapshots
     Tag(TagArgs),
     /// Keep snapshots from being forgotten

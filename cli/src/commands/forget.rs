@@ -12,6 +12,7 @@ use strongroom_core::{
 
 use super::{
     forget_report::{self as report, Plan},
+    prune,
     select::{self, Listed},
 };
 use crate::{
@@ -31,16 +32,22 @@ pub async fn run(args: &ForgetArgs, state_dir: Option<&Path>, context: &Context)
         return undo(args, state_dir, context).await;
     }
     let opened = context.open().await?;
+    if args.prune && !args.dry_run {
+        prune::expect_safe(&opened, context).await?;
+    }
     let reading = async { Survey::read(&opened.repository).await.doing(DOING) };
     let survey = context.interrupt.or(reading).await?;
     let list =
         SnapshotList { snapshots: survey.snapshots.clone(), damaged: survey.damaged.clone() };
     let listed = select::filtered(list, &args.filter, context.console);
     let exit = if listed.damaged.is_empty() { Exit::Done } else { Exit::Damaged };
-    if args.snapshots.is_empty() {
-        by_policy(args, &opened.repository, &survey, &listed, context).await?;
+    let forgotten = if args.snapshots.is_empty() {
+        by_policy(args, &opened.repository, &survey, &listed, context).await?
     } else {
-        by_name(args, &opened.repository, &survey, &listed, context).await?;
+        by_name(args, &opened.repository, &survey, &listed, context).await?
+    };
+    if args.prune && !args.dry_run && forgotten > 0 {
+        prune::work(&args.how, false, &opened, state_dir, context).await?;
     }
     Ok(exit)
 }
@@ -63,7 +70,7 @@ async fn by_policy(
     survey: &Survey,
     listed: &Listed,
     context: &Context,
-) -> Result<()> {
+) -> Result<usize> {
     let (zone, options) = retention_options(args, context);
     let candidates: Vec<Candidate> =
         listed.filtered.iter().map(|snapshot| survey.candidate(snapshot)).collect();
@@ -79,9 +86,11 @@ async fn by_policy(
         false => forget_all(repository, survey, &ids, context).await?,
     };
     if console.is_json() {
-        return report::json_plan(&plan, console);
+        report::json_plan(&plan, console)?;
+    } else {
+        report::summary(&done, ids.len(), args.dry_run, console)?;
     }
-    report::summary(&done, ids.len(), args.dry_run, console)
+    Ok(done.forgotten.len())
 }
 
 fn to_forget(groups: &[GroupPlan]) -> Vec<SessionId> {
@@ -95,7 +104,7 @@ async fn by_name(
     survey: &Survey,
     listed: &Listed,
     context: &Context,
-) -> Result<()> {
+) -> Result<usize> {
     let mut ids = Vec::new();
     for choice in &args.snapshots {
         let id = choose(choice, survey, listed)?;
@@ -113,9 +122,11 @@ async fn by_name(
     };
     let console = context.console;
     if console.is_json() {
-        return report::json_named(&ids, &done, args.dry_run, console);
+        report::json_named(&ids, &done, args.dry_run, console)?;
+    } else {
+        report::summary(&done, ids.len(), args.dry_run, console)?;
     }
-    report::summary(&done, ids.len(), args.dry_run, console)
+    Ok(done.forgotten.len())
 }
 
 /// The snapshot that is named; an id may be that of one that was forgotten already.

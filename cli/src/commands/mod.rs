@@ -14,6 +14,7 @@ mod key;
 mod label;
 mod lanes;
 mod ls;
+mod prune;
 mod repair;
 mod requests;
 mod restore;
@@ -61,6 +62,10 @@ pub fn run(cli: Cli, console: Console) -> Result<Exit> {
         Verb::Forget(args) => {
             let dir = global.state_dir.as_deref();
             with_repository(global, console, opening, async |c| forget::run(&args, dir, c).await)
+        }
+        Verb::Prune(args) => {
+            let dir = global.state_dir.as_deref();
+            with_repository(global, console, opening, async |c| prune::run(&args, dir, c).await)
         }
         Verb::Tag(args) => {
             with_repository(global, console, opening, async |c| label::tag(&args, c).await)

@@ -277,6 +277,7 @@ fn phase_name(phase: Option<Phase>) -> &'static str {
         Some(Phase::Restoring) => "restoring",
         Some(Phase::Finishing) => "finishing",
         Some(Phase::Verifying) => "verifying",
+        Some(Phase::Pruning) => "pruning",
         Some(_) => "working",
     }
 }

@@ -1,5 +1,6 @@
 //! Prunes of repositories in memory: what goes, what stays, and what a crash anywhere leaves.
 
+mod beside;
 mod crash;
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};

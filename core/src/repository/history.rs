@@ -96,7 +96,7 @@ impl Repository {
             loaded.commit.forwarding.iter().for_each(|rows| forwarding.override_with(rows));
         }
         history.forwarding = Arc::new(forwarding);
-        self.packs().follow(history.forwarding.clone());
+        self.packs().follow(history.forwarding.clone(), listing.newest_head());
         self.check_pin(listing, &history).await?;
         Ok(history)
     }

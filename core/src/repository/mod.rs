@@ -104,7 +104,9 @@ struct Inner {
 
 impl Inner {
     fn into_repository(self) -> Repository {
-        Repository(Arc::new(self))
+        let inner = Arc::new(self);
+        inner.packs.ask(&inner);
+        Repository(inner)
     }
 }
 
@@ -120,7 +122,7 @@ impl Repository {
             keys: inner.keys.clone(),
             settings: inner.settings.clone(),
             packs: {
-                packs.follow(inner.packs.forwarding());
+                packs.follow_as(&inner.packs);
                 Arc::new(packs)
             },
             cache,

@@ -3,13 +3,17 @@
 use std::{
     collections::{BTreeMap, VecDeque},
     ops::Range,
-    sync::{Arc, Mutex, OnceLock, PoisonError, RwLock},
+    sync::{
+        Arc, Mutex, OnceLock, PoisonError, RwLock, Weak,
+        atomic::{AtomicU64, Ordering},
+    },
 };
 
 use bytes::Bytes;
 use tokio::sync::OnceCell;
 
 use super::{
+    Inner, Repository,
     cache::{Cache, directory_name, segment_name},
     layout,
     protection::{heal, is_curable},
@@ -165,6 +169,10 @@ pub struct PackReader {
     segments: Recent<(PackId, u32), Bytes>,
     /// Where rewritten packs went.
     forwarding: RwLock<Arc<Forwarding>>,
+    /// The collector generation that this was true for.
+    generation: AtomicU64,
+    /// Who can tell where packs went since.
+    owner: OnceLock<Weak<Inner>>,
     /// Directories of packs that took the place of others: only their names are known.
     successors: Recent<PackId, Arc<PackDirectory>>,
 }
@@ -206,13 +214,28 @@ impl PackReader {
             directories: Recent::new(DIRECTORIES_MAX),
             segments: Recent::new(SEGMENTS_MAX),
             forwarding: RwLock::default(),
+            generation: AtomicU64::new(0),
+            owner: OnceLock::new(),
             successors: Recent::new(DIRECTORIES_MAX),
         }
     }
 
-    /// Looks for the content of rewritten packs where `forwarding` says from now on.
-    pub(crate) fn follow(&self, forwarding: Arc<Forwarding>) {
+    /// Looks for the content of rewritten packs where `forwarding` says from now on: what was
+    /// true at the collector's `generation`.
+    pub(crate) fn follow(&self, forwarding: Arc<Forwarding>, generation: u64) {
         *self.forwarding.write().unwrap_or_else(PoisonError::into_inner) = forwarding;
+        self.generation.store(generation, Ordering::Relaxed);
+    }
+
+    /// Knows where packs went as `other` does.
+    pub(super) fn follow_as(&self, other: &Self) {
+        self.follow(other.forwarding(), other.generation.load(Ordering::Relaxed));
+    }
+
+    /// Asks `owner` where packs went that are not there any more.
+    pub(super) fn ask(&self, owner: &Arc<Inner>) {
+        // a reader has one owner for all of its life
+        let _ = self.owner.set(Arc::downgrade(owner));
     }
 
     /// Where rewritten packs went, as far as this reader knows.
@@ -226,21 +249,70 @@ impl PackReader {
         !forwarding.is_empty() && packs.iter().any(|pack| forwarding.of(pack).is_some())
     }
 
+    /// True if a prune has rewritten the pack, be it since this reader was made: packs may go
+    /// while they are read. Costs a listing of the collector heads where that is not known yet.
+    pub(crate) async fn was_moved(&self, pack: PackId) -> bool {
+        if self.forwarding().of(pack).is_some() {
+            return true;
+        }
+        let caught_up = self.catch_up().await;
+        if let Err(error) = &caught_up {
+            tracing::warn!(%error, "where packs went cannot be found out");
+        }
+        caught_up.is_ok() && self.forwarding().of(pack).is_some()
+    }
+
+    /// Learns what prunes did since.
+    async fn catch_up(&self) -> Result<()> {
+        let Some(owner) = self.owner.get().and_then(Weak::upgrade) else { return Ok(()) };
+        let repository = Repository(owner);
+        if repository.newest_head_number().await? == self.generation.load(Ordering::Relaxed) {
+            return Ok(());
+        }
+        let listing = repository.list_meta().await?;
+        let history = repository.load_history(&listing).await?;
+        self.follow(history.forwarding, listing.newest_head());
+        Ok(())
+    }
+
     /// Where the chunk lies now: elsewhere than referred to if its pack was rewritten.
     ///
     /// # Errors
     /// `Damaged` if no pack that took the place of its own has it.
     pub async fn locate(&self, chunk: &ChunkRef) -> Result<ChunkRef> {
-        let forwarding = self.forwarding();
-        let Some(successors) = forwarding.of(chunk.pack.id) else { return Ok(*chunk) };
+        loop {
+            let forwarding = self.forwarding();
+            let Some(successors) = forwarding.of(chunk.pack.id) else { return Ok(*chunk) };
+            match self.locate_in(successors, chunk).await {
+                // a prune may have rewritten the successors, too
+                Err((pack, error)) if error.kind() == ErrorKind::Damaged => {
+                    let is_elsewhere = match pack {
+                        Some(pack) => self.was_moved(pack).await,
+                        None => false,
+                    };
+                    if !is_elsewhere || Arc::ptr_eq(&forwarding, &self.forwarding()) {
+                        return Err(error);
+                    }
+                }
+                outcome => return outcome.map_err(|(_, error)| error),
+            }
+        }
+    }
+
+    /// Looks for the chunk in `successors`; an error names the one that could not be read.
+    async fn locate_in(
+        &self,
+        successors: &PackSet,
+        chunk: &ChunkRef,
+    ) -> std::result::Result<ChunkRef, (Option<PackId>, Error)> {
         for pack in successors.iter() {
-            let directory = self.successor(pack).await?;
+            let directory = self.successor(pack).await.map_err(|error| (Some(pack), error))?;
             if let Some(segment) = directory.segment_of(&chunk.id) {
                 return Ok(ChunkRef { pack: directory.pack, segment, ..*chunk });
             }
         }
         let why = format!("was rewritten, and chunk {} did not come along", chunk.id);
-        Err(Error::damaged(format!("packs/{}", chunk.pack.id), why))
+        Err((None, Error::damaged(format!("packs/{}", chunk.pack.id), why)))
     }
 
     async fn successor(&self, pack: PackId) -> Result<Arc<PackDirectory>> {
@@ -266,6 +338,8 @@ impl PackReader {
             directories: Recent::new(DIRECTORIES_MAX),
             segments: Recent::new(count),
             forwarding: RwLock::new(self.forwarding()),
+            generation: AtomicU64::new(self.generation.load(Ordering::Relaxed)),
+            owner: self.owner.clone(),
             successors: Recent::new(DIRECTORIES_MAX),
         }
     }
@@ -403,7 +477,23 @@ impl PackReader {
     /// # Errors
     /// `Damaged` if it is missing or altered.
     pub async fn chunk(&self, chunk: &ChunkRef) -> Result<Bytes> {
-        let chunk = &self.locate(chunk).await?;
+        let mut chunk = self.locate(chunk).await?;
+        loop {
+            match self.stored_chunk(&chunk).await {
+                Err(error) if self.went_away(&chunk, &error).await => {
+                    chunk = self.locate(&chunk).await?;
+                }
+                outcome => return outcome,
+            }
+        }
+    }
+
+    /// True if `error` came of a prune that rewrote the pack meanwhile.
+    async fn went_away(&self, chunk: &ChunkRef, error: &Error) -> bool {
+        error.kind() == ErrorKind::Damaged && self.was_moved(chunk.pack.id).await
+    }
+
+    async fn stored_chunk(&self, chunk: &ChunkRef) -> Result<Bytes> {
         let directory = self.directory(&chunk.pack).await?;
         let fetch =
             async { self.healed_segment(&directory, chunk.segment).await.map(|(plain, _)| plain) };
@@ -415,7 +505,18 @@ impl PackReader {
     /// # Errors
     /// `Damaged` if it is missing or altered.
     pub async fn table_chunk(&self, chunk: &ChunkRef) -> Result<Bytes> {
-        let chunk = &self.locate(chunk).await?;
+        let mut chunk = self.locate(chunk).await?;
+        loop {
+            match self.stored_table_chunk(&chunk).await {
+                Err(error) if self.went_away(&chunk, &error).await => {
+                    chunk = self.locate(&chunk).await?;
+                }
+                outcome => return outcome,
+            }
+        }
+    }
+
+    async fn stored_table_chunk(&self, chunk: &ChunkRef) -> Result<Bytes> {
         let directory = self.directory_through(&chunk.pack, &self.cache).await?;
         let name = segment_name(chunk.pack.id, chunk.segment);
         let fetch = async {

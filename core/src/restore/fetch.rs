@@ -1,6 +1,6 @@
 //! Reads what windows need, in pack order, several ranges at once, and hands it to the workers.
 
-use std::{ops::Range, sync::Arc};
+use std::{collections::BTreeMap, ops::Range, sync::Arc};
 
 use bytes::{Buf, Bytes, BytesMut};
 use futures::{Stream, StreamExt, TryStreamExt, stream};
@@ -15,7 +15,7 @@ use super::{
     write::{Task, Work},
 };
 use crate::{
-    entry::PackRef,
+    entry::{ChunkRef, PackRef},
     error::{Error, Result},
     repository::{layout, packs::PackDirectory},
     target::ObjectKey,
@@ -136,7 +136,7 @@ async fn locate(context: &Context, pack: &PackRef, segments: Segments) -> Result
     let directory = match context.packs.directory(pack).await {
         Ok(directory) => directory,
         Err(error) => {
-            return fail_all(segments.into_values().flatten(), error).map(|()| Vec::new());
+            return instead(context, pack, segments.into_iter(), error).await;
         }
     };
     let mut parts = Vec::with_capacity(segments.len());
@@ -158,6 +158,38 @@ async fn locate(context: &Context, pack: &PackRef, segments: Segments) -> Result
     Ok(reads.collect())
 }
 
+/// What to read instead of parts of a pack that cannot be read: where a prune has moved their
+/// chunks meanwhile. Else the files that need them fail.
+async fn instead(
+    context: &Context,
+    pack: &PackRef,
+    parts: impl Iterator<Item = (u32, Vec<Use>)>,
+    error: Error,
+) -> Result<Vec<Read>> {
+    if !is_of_one_object(&error) || !context.packs.was_moved(pack.id).await {
+        return fail_all(parts.flat_map(|(_, uses)| uses), error).map(|()| Vec::new());
+    }
+    let mut moved: BTreeMap<PackRef, Segments> = BTreeMap::new();
+    for (segment, uses) in parts {
+        for part in uses {
+            let (id, len_bytes) = (part.chunk, part.len_bytes);
+            let chunk = ChunkRef { id, pack: *pack, segment, len_bytes };
+            match context.packs.locate(&chunk).await {
+                Ok(chunk) => {
+                    let segments = moved.entry(chunk.pack).or_default();
+                    segments.entry(chunk.segment).or_default().push(part);
+                }
+                Err(error) => fail_all([part], error)?,
+            }
+        }
+    }
+    let mut reads = Vec::new();
+    for (pack, segments) in moved {
+        reads.extend(Box::pin(locate(context, &pack, segments)).await?);
+    }
+    Ok(reads)
+}
+
 /// Reads one range and sends its segments to the workers.
 async fn bring(context: &Context, queue: &Queue, read: Read) -> Result<()> {
     context.control.check()?;
@@ -168,7 +200,16 @@ async fn bring(context: &Context, queue: &Queue, read: Read) -> Result<()> {
     let length = read.range.end - read.range.start;
     let bytes = match fetch_range(context, &read.key, read.range.start, length).await {
         Ok(bytes) => bytes,
-        Err(error) => return fail_all(read.parts.into_iter().flat_map(|part| part.uses), error),
+        Err(error) => {
+            // what is read instead needs room, too
+            drop(room);
+            let pack = *read.directory.pack();
+            let parts = read.parts.into_iter().map(|part| (part.segment, part.uses));
+            for read in instead(context, &pack, parts, error).await? {
+                Box::pin(bring(context, queue, read)).await?;
+            }
+            return Ok(());
+        }
     };
     context.control.count.bytes_fetched.add(bytes.len() as u64);
     // segments are opened where they lie, if nobody else holds these bytes

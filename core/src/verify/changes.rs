@@ -57,8 +57,8 @@ impl Run<'_> {
             forwarding.override_with(rows);
         }
         commits.forwarding = Arc::new(forwarding);
-        self.packs.follow(commits.forwarding.clone());
-        self.repository.packs().follow(commits.forwarding.clone());
+        self.packs.follow(commits.forwarding.clone(), commits.head.number);
+        self.repository.packs().follow(commits.forwarding.clone(), commits.head.number);
         Ok(())
     }
 

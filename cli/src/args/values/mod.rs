@@ -10,5 +10,6 @@ pub mod size;
 pub mod snapshot;
 pub mod switch;
 pub mod tag;
+pub mod unused;
 pub mod workers;
 pub mod zone;

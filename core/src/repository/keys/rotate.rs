@@ -144,7 +144,7 @@ impl Repository {
     fn with_keys(&self, keys: KeyRing, slot: SlotId) -> Self {
         let inner = &*self.0;
         let packs = PackReader::new(self.target().clone(), keys.clone(), inner.cache.clone());
-        packs.follow(inner.packs.forwarding());
+        packs.follow_as(&inner.packs);
         Inner {
             guarded: inner.guarded.clone(),
             runtime: inner.runtime.clone(),
