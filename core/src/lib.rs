@@ -54,4 +54,6 @@ mod testing;
 #[cfg(test)]
 mod crash_sweep;
 #[cfg(test)]
+mod damage_sweep;
+#[cfg(test)]
 mod simulation;

@@ -2,11 +2,7 @@
 
 use std::sync::Arc;
 
-use super::{
-    Extent, Stage, Told,
-    stage::{back_up, tree},
-    sweep,
-};
+use super::{Extent, sweep};
 use crate::{
     error::Result,
     repository::Repository,
@@ -14,7 +10,10 @@ use crate::{
         Operation,
         layers::{FaultEffect, FaultLayer, FaultRule, When},
     },
-    testing::world::noise,
+    testing::{
+        stage::{Stage, Told, back_up, tree},
+        world::{World, noise},
+    },
 };
 
 /// A version with a few megabytes, and so with several packs.
@@ -47,7 +46,7 @@ async fn interrupted(has_parity: bool) -> Stage {
     faults.add(FaultRule::new(Operation::Put, FaultEffect::CutOff(When::Before)).nth(nth));
     let source = tree(LARGE);
     source.put("more", noise(77, 3 << 20));
-    let world = crate::testing::world::World { target: stage.target.clone(), repository };
+    let world = World { target: stage.target.clone(), repository };
     world.try_backup(&source).await.unwrap_err();
     stage
 }

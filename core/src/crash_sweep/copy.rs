@@ -2,13 +2,14 @@
 
 use std::sync::Arc;
 
-use super::{Extent, Stage, Told, stage::Promise, sweep};
+use super::{Extent, sweep};
 use crate::{
     copy::{Copied, Copier, CopyOptions},
     error::Result,
     id::ClientId,
     monitor::SilentMonitor,
     repository::Repository,
+    testing::stage::{Promise, Stage, Told},
 };
 
 pub(super) async fn sweeps(extent: Extent) -> u64 {

@@ -1,11 +1,12 @@
 //! Forgetting, bringing back, and what is said of snapshots.
 
-use super::{Extent, Stage, Told, stage::Promise, stage::forget_now, sweep};
+use super::{Extent, sweep};
 use crate::{
     error::Result,
     forget::{LabelChange, TagChange, UndoOptions, change_labels, undo},
     id::ClientId,
     repository::Repository,
+    testing::stage::{Promise, Stage, Told, forget_now},
 };
 
 pub(super) async fn sweeps(extent: Extent) -> u64 {

@@ -1,13 +1,10 @@
 //! Keys: added, removed, another password, a new master key.
 
-use super::{
-    Extent, Stage, Told,
-    stage::{credential, slot},
-    sweep,
-};
+use super::{Extent, sweep};
 use crate::{
     error::{ErrorKind, Result},
     repository::{Repository, keys::RotateOptions},
+    testing::stage::{Stage, Told, credential, slot},
 };
 
 pub(super) async fn sweeps(extent: Extent) -> u64 {

@@ -13,13 +13,11 @@ mod forget;
 mod keys;
 mod parity;
 mod prune;
-mod stage;
 
 use std::{panic::AssertUnwindSafe, sync::Arc};
 
 use futures::FutureExt;
 
-use self::stage::{Stage, Told};
 use crate::{
     error::Result,
     repository::Repository,
@@ -27,6 +25,7 @@ use crate::{
         Operation,
         layers::{FaultEffect, FaultLayer, FaultRule, When},
     },
+    testing::stage::{Stage, Told},
 };
 
 /// How many of the points are tried.
@@ -39,7 +38,7 @@ enum Extent {
 }
 
 /// Of so many points one is tried where time is short.
-const STRIDE: u64 = 2;
+const STRIDE: u64 = 3;
 
 impl Extent {
     fn stride(self) -> u64 {

@@ -1,11 +1,12 @@
 //! Repair of parity and copies, over every kind of damage that it heals.
 
-use super::{Extent, Stage, Told, stage::objects, sweep};
+use super::{Extent, sweep};
 use crate::{
     error::Result,
     monitor::SilentMonitor,
     repository::Repository,
     target::{ObjectKey, TargetExt, layers::ScrubOptions},
+    testing::stage::{Stage, Told, objects},
 };
 
 pub(super) async fn sweeps(extent: Extent) -> u64 {

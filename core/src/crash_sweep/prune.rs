@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::{Extent, Stage, Told, stage::prune_once, sweep};
+use super::{Extent, sweep};
 use crate::{
     format::collector::CyclePhase,
     repository::Repository,
@@ -10,6 +10,7 @@ use crate::{
         Operation,
         layers::{FaultEffect, FaultLayer, FaultRule, When},
     },
+    testing::stage::{Stage, Told, prune_once},
 };
 
 pub(super) async fn sweeps(extent: Extent) -> u64 {

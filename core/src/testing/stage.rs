@@ -1,4 +1,4 @@
-//! A repository with a history, what its users were told, and what must hold after a crash.
+//! A repository with a history, what its users were told, and what must hold of it.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -8,10 +8,15 @@ use std::{
 
 use bytes::Bytes;
 
+use super::{
+    MemorySource,
+    sink::MemorySink,
+    world::{World, noise, password},
+};
 use crate::{
     crypto::KdfCost,
     entry::EntryKind,
-    error::{ErrorKind, Result},
+    error::{Error, ErrorKind, Result},
     forget::{Survey, forget},
     id::SessionId,
     monitor::SilentMonitor,
@@ -25,51 +30,58 @@ use crate::{
     restore::{RestoreOptions, restore},
     runtime::Runtime,
     target::{KeyPrefix, MemoryTarget, ObjectKey, SharedTarget, TargetExt},
-    testing::{
-        MemorySource,
-        sink::MemorySink,
-        world::{World, noise, password},
-    },
-    verify::{ReadData, VerifyOptions, verify},
+    verify::{ReadData, VerifyOptions, VerifyReport, verify},
 };
 
 /// A snapshot that its writer was told of.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Promise {
-    pub(super) id: SessionId,
+pub(crate) struct Promise {
+    pub(crate) id: SessionId,
     /// Of the tree that it holds.
-    pub(super) version: u64,
+    pub(crate) version: u64,
 }
 
 /// What a user was told before the process died.
 #[derive(Debug, Default)]
-pub(super) struct Told {
+pub(crate) struct Told {
     /// Snapshots that stand.
-    pub(super) made: Vec<Promise>,
+    pub(crate) made: Vec<Promise>,
     /// Snapshots that are forgotten.
-    pub(super) forgotten: Vec<SessionId>,
+    pub(crate) forgotten: Vec<SessionId>,
     /// What alone opens the repository now.
-    pub(super) opened_by: Option<Credential>,
+    pub(crate) opened_by: Option<Credential>,
 }
 
 /// A repository, and what must hold of it.
-pub(super) struct Stage {
-    pub(super) target: SharedTarget,
-    pub(super) runtime: Runtime,
+pub(crate) struct Stage {
+    pub(crate) target: SharedTarget,
+    pub(crate) runtime: Runtime,
+    /// What is backed up.
+    pub(crate) tree: Tree,
     /// Of the tree that was backed up last.
-    pub(super) version: u64,
+    pub(crate) version: u64,
     /// Snapshots that must be there.
-    pub(super) promises: Vec<Promise>,
+    pub(crate) promises: Vec<Promise>,
     /// Snapshots that must not be there.
     gone: BTreeSet<SessionId>,
     /// One of these opens it.
-    pub(super) credentials: Vec<Credential>,
+    pub(crate) credentials: Vec<Credential>,
     /// Objects that were orphans from the beginning.
-    pub(super) orphans: BTreeSet<String>,
+    pub(crate) orphans: BTreeSet<String>,
+}
+
+/// A tree that changes from version to version.
+pub(crate) type Tree = fn(u64) -> Arc<MemorySource>;
+
+/// A tree of one file.
+pub(crate) fn tiny_tree(version: u64) -> Arc<MemorySource> {
+    let source = MemorySource::default();
+    source.put("file", noise(version, 200 + version as usize));
+    Arc::new(source)
 }
 
 /// The tree of this version: each has a few files more than the one before, and others changed.
-pub(super) fn tree(version: u64) -> Arc<MemorySource> {
+pub(crate) fn tree(version: u64) -> Arc<MemorySource> {
     let source = MemorySource::default();
     for file in 0..10 {
         source.put(&format!("d{}/f{file}", file % 3), noise(file, 15_000));
@@ -84,17 +96,17 @@ pub(super) fn tree(version: u64) -> Arc<MemorySource> {
     Arc::new(source)
 }
 
-pub(super) fn credential(text: &str) -> Credential {
+pub(crate) fn credential(text: &str) -> Credential {
     Credential::Password(zeroize::Zeroizing::new(text.as_bytes().to_vec()))
 }
 
 /// A slot that is quickly opened.
-pub(super) fn slot() -> SlotOptions {
+pub(crate) fn slot() -> SlotOptions {
     let kdf = KdfCost { memory_kib: 8, passes: 1, lanes: 1 };
     SlotOptions { kdf, label: "sweep".to_owned() }
 }
 
-pub(super) fn prune_options() -> PruneOptions {
+pub(crate) fn prune_options() -> PruneOptions {
     PruneOptions {
         unused_max: UnusedMax::Bytes(0),
         fence_after: Duration::from_millis(1),
@@ -103,29 +115,39 @@ pub(super) fn prune_options() -> PruneOptions {
 }
 
 /// Prunes once.
-pub(super) async fn prune_once(repository: &Repository) -> Result<()> {
+pub(crate) async fn prune_once(repository: &Repository) -> Result<()> {
     prune(repository, &prune_options(), Arc::new(SilentMonitor)).await.map(drop)
 }
 
-/// Backs the tree of `version` up.
-pub(super) async fn back_up(repository: &Repository, version: u64) -> Result<Promise> {
+/// Backs [`tree`] up as it is in `version`.
+pub(crate) async fn back_up(repository: &Repository, version: u64) -> Result<Promise> {
+    back_up_of(tree, repository, version).await
+}
+
+async fn back_up_of(tree: Tree, repository: &Repository, version: u64) -> Result<Promise> {
     let world = World { target: repository.target().clone(), repository: repository.clone() };
     let report = world.try_backup(&tree(version)).await?;
     Ok(Promise { id: report.snapshot.unwrap(), version })
 }
 
-pub(super) async fn forget_now(repository: &Repository, ids: &[SessionId]) -> Result<()> {
+pub(crate) async fn forget_now(repository: &Repository, ids: &[SessionId]) -> Result<()> {
     let survey = Survey::read(repository).await?;
     forget(repository, &survey, ids, "host").await.map(drop)
 }
 
 impl Stage {
     /// An empty repository.
-    pub(super) async fn empty(has_parity: bool) -> Self {
+    pub(crate) async fn empty(has_parity: bool) -> Self {
+        Self::of(tree, has_parity).await
+    }
+
+    /// An empty repository for this tree.
+    pub(crate) async fn of(tree: Tree, has_parity: bool) -> Self {
         let world = World::with_parity(Some(has_parity)).await;
         Self {
             target: world.target,
             runtime: world.repository.runtime().clone(),
+            tree,
             version: 0,
             promises: Vec::new(),
             gone: BTreeSet::new(),
@@ -135,7 +157,7 @@ impl Stage {
     }
 
     /// A repository with so many snapshots.
-    pub(super) async fn with(snapshots: u64, has_parity: bool) -> Self {
+    pub(crate) async fn with(snapshots: u64, has_parity: bool) -> Self {
         let mut stage = Self::empty(has_parity).await;
         for _ in 0..snapshots {
             stage.back_up().await;
@@ -144,7 +166,7 @@ impl Stage {
     }
 
     /// The same repository elsewhere.
-    pub(super) async fn copy(&self) -> Self {
+    pub(crate) async fn copy(&self) -> Self {
         let target: SharedTarget = Arc::new(MemoryTarget::new());
         for (key, content) in objects(&self.target).await {
             target.create(&key, content).await.unwrap();
@@ -152,6 +174,7 @@ impl Stage {
         Self {
             target,
             runtime: self.runtime.clone(),
+            tree: self.tree,
             version: self.version,
             promises: self.promises.clone(),
             gone: self.gone.clone(),
@@ -161,7 +184,7 @@ impl Stage {
     }
 
     /// Opens it through `door` with nothing in memory.
-    pub(super) async fn open(&self, door: SharedTarget) -> Repository {
+    pub(crate) async fn open(&self, door: SharedTarget) -> Repository {
         for credential in &self.credentials {
             match Repository::open(door.clone(), self.runtime.clone(), credential).await {
                 Ok(repository) => return repository,
@@ -171,29 +194,29 @@ impl Stage {
         panic!("nothing opens the repository");
     }
 
-    pub(super) async fn reopen(&self) -> Repository {
+    pub(crate) async fn reopen(&self) -> Repository {
         self.open(self.target.clone()).await
     }
 
-    pub(super) async fn back_up(&mut self) {
+    pub(crate) async fn back_up(&mut self) {
         self.version += 1;
-        let promise = back_up(&self.reopen().await, self.version).await.unwrap();
+        let promise = back_up_of(self.tree, &self.reopen().await, self.version).await.unwrap();
         self.promises.push(promise);
     }
 
     /// Forgets the `count` oldest snapshots.
-    pub(super) async fn forget(&mut self, count: usize) {
+    pub(crate) async fn forget(&mut self, count: usize) {
         let ids = self.doom(count);
         forget_now(&self.reopen().await, &ids).await.unwrap();
         self.gone.extend(ids);
     }
 
     /// The `count` oldest snapshots, which need not be there from now on.
-    pub(super) fn doom(&mut self, count: usize) -> Vec<SessionId> {
+    pub(crate) fn doom(&mut self, count: usize) -> Vec<SessionId> {
         self.promises.drain(..count).map(|promise| promise.id).collect()
     }
 
-    pub(super) fn learn(&mut self, told: Told) {
+    pub(crate) fn learn(&mut self, told: Told) {
         self.promises.extend(told.made);
         self.gone.extend(told.forgotten);
         if let Some(credential) = told.opened_by {
@@ -202,10 +225,10 @@ impl Stage {
     }
 
     /// What comes after a crash, and what must have become of it.
-    pub(super) async fn go_on(mut self) {
+    pub(crate) async fn go_on(mut self) {
         self.version += 1;
         let repository = self.reopen().await;
-        self.promises.push(back_up(&repository, self.version).await.unwrap());
+        self.promises.push(back_up_of(self.tree, &repository, self.version).await.unwrap());
         if self.promises.len() > 1 {
             self.forget(1).await;
         }
@@ -223,7 +246,8 @@ impl Stage {
         self.expect_nothing_else(&repository).await;
     }
 
-    async fn expect_promises_kept(&self, repository: &Repository) {
+    /// All snapshots that must be there come back as they were.
+    pub(crate) async fn expect_promises_kept(&self, repository: &Repository) {
         let list = repository.snapshots().await.unwrap();
         assert!(list.damaged.is_empty(), "{:?}", list.damaged);
         let back: Vec<_> =
@@ -232,8 +256,8 @@ impl Stage {
         for promise in &self.promises {
             let snapshot = list.snapshots.iter().find(|one| one.id == promise.id);
             let snapshot = snapshot.unwrap_or_else(|| panic!("{promise:?} is gone"));
-            let found = restored(repository, snapshot).await;
-            assert!(found == files(&tree(promise.version)), "{promise:?} has other content");
+            let found = restored(repository, snapshot).await.unwrap();
+            assert!(found == files(&(self.tree)(promise.version)), "{promise:?} has other content");
         }
     }
 
@@ -273,7 +297,7 @@ impl Stage {
 }
 
 /// All objects by key.
-pub(super) async fn objects(target: &SharedTarget) -> BTreeMap<ObjectKey, Bytes> {
+pub(crate) async fn objects(target: &SharedTarget) -> BTreeMap<ObjectKey, Bytes> {
     let mut objects = BTreeMap::new();
     for object in target.list_all(&KeyPrefix::all()).await.unwrap() {
         let content = target.get_full(&object.key).await.unwrap();
@@ -282,26 +306,39 @@ pub(super) async fn objects(target: &SharedTarget) -> BTreeMap<ObjectKey, Bytes>
     objects
 }
 
-type Files = BTreeMap<String, Vec<u8>>;
+/// Contents by path.
+pub(crate) type Files = BTreeMap<String, Vec<u8>>;
 
-fn files(source: &MemorySource) -> Files {
+/// The files of a tree.
+pub(crate) fn files(source: &MemorySource) -> Files {
     let nodes = source.see().into_iter();
     let files = nodes.filter(|(_, node)| node.stat.kind == EntryKind::File);
     files.map(|(path, node)| (path.display(), node.content.to_vec())).collect()
 }
 
-async fn restored(repository: &Repository, snapshot: &Snapshot) -> Files {
+/// The files of a snapshot, by a restore.
+///
+/// # Errors
+/// Those of the restore, and `Damaged` if it left something out.
+pub(crate) async fn restored(repository: &Repository, snapshot: &Snapshot) -> Result<Files> {
     let sink = MemorySink::new();
     let (options, monitor) = (RestoreOptions::default(), Arc::new(SilentMonitor));
     let place = Arc::new(sink.clone());
-    let report = restore(repository, snapshot, place, &options, monitor).await.unwrap();
-    assert_eq!(report.problem_count, 0, "{report:?}");
+    let report = restore(repository, snapshot, place, &options, monitor).await?;
+    if report.problem_count > 0 {
+        return Err(Error::damaged(snapshot.id, format!("{:?}", report.problems)));
+    }
     let seen = sink.see().into_iter().filter(|(_, seen)| seen.stat.kind == EntryKind::File);
-    seen.map(|(path, seen)| (path.display(), seen.content())).collect()
+    Ok(seen.map(|(path, seen)| (path.display(), seen.content())).collect())
+}
+
+/// Reads and checks everything.
+pub(crate) async fn verified(repository: &Repository) -> Result<VerifyReport> {
+    let options = VerifyOptions { read_data: ReadData::All, ..VerifyOptions::default() };
+    verify(repository, &options, Arc::new(SilentMonitor)).await
 }
 
 async fn expect_sound(repository: &Repository) {
-    let options = VerifyOptions { read_data: ReadData::All, ..VerifyOptions::default() };
-    let report = verify(repository, &options, Arc::new(SilentMonitor)).await.unwrap();
+    let report = verified(repository).await.unwrap();
     assert!(report.damage.is_empty(), "{:#?}", report.damage);
 }
