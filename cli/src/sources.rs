@@ -29,6 +29,11 @@ pub fn check(args: &BackupArgs) -> Result<()> {
     Ok(())
 }
 
+/// True if a run that failed at its end may begin again: a stream is gone then.
+pub fn can_be_read_again(args: &BackupArgs) -> bool {
+    !args.stdin && !args.stdin_from_command
+}
+
 /// What the flags name; `now` becomes the time of last change of a stream.
 pub fn source<'a>(
     args: &BackupArgs,

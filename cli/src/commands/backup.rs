@@ -24,6 +24,9 @@ use crate::{
     sources, state,
 };
 
+/// How often a backup that was given up by a prune (a machine that slept, say) starts again.
+const RESTARTS_MAX: u32 = 2;
+
 /// Backs up, then says what was done.
 pub fn run(args: BackupArgs, global: &GlobalArgs, console: Console) -> Result<Exit> {
     sources::check(&args)?;
@@ -37,8 +40,17 @@ pub fn run(args: BackupArgs, global: &GlobalArgs, console: Console) -> Result<Ex
 
 async fn work(args: &BackupArgs, global: &GlobalArgs, context: &Context) -> Result<Exit> {
     let console = context.console;
-    let (opened, key) = open(args, context).await?;
-    let outcome = save(args, global, &opened, context).await;
+    let (mut opened, key) = open(args, context).await?;
+    let mut outcome = save(args, global, &opened, context).await;
+    for _ in 0..RESTARTS_MAX {
+        let Err(failure) = &outcome else { break };
+        if failure.exit() != Exit::Busy || !sources::can_be_read_again(args) {
+            break;
+        }
+        console.note(&format!("{failure}; starting again: what was stored is not sent twice"));
+        opened = context.open().await?;
+        outcome = save(args, global, &opened, context).await;
+    }
     let (report, options) = match (outcome, &key) {
         (Ok(done), _) => done,
         (Err(failure), Some(key)) if console.is_json() => {
@@ -157,6 +169,9 @@ pub(super) fn lines(report: &BackupReport, options: &BackupOptions) -> Vec<Strin
     if let Some(snapshot) = &report.snapshot {
         lines.push(format!("snapshot {} saved", short_id(snapshot)));
     }
+    if let Some(head) = &report.head {
+        lines.push(format!("head {}", blake3::Hash::from(*head).to_hex()));
+    }
     lines
 }
 
@@ -193,6 +208,8 @@ pub(super) struct Summary {
     bytes_read: u64,
     total_duration: f64,
     snapshot_id: Option<String>,
+    /// What `--expect-head` takes.
+    head: Option<String>,
     parent: Option<String>,
     requests: Requests,
     errors: u64,
@@ -245,6 +262,7 @@ impl Summary {
             bytes_read: report.read_bytes,
             total_duration: report.duration.as_secs_f64(),
             snapshot_id: report.snapshot.map(|id| id.to_string()),
+            head: report.head.map(|head| blake3::Hash::from(head).to_hex().to_string()),
             parent: report.parent.map(|id| id.to_string()),
             requests,
             errors: report.problem_count,
@@ -280,7 +298,15 @@ mod tests {
     fn report() -> BackupReport {
         let files = Changes { new: 1, changed: 2, unmodified: 3 };
         let snapshot = Some(SessionId([0xab; 16]));
-        BackupReport { files, snapshot, added_bytes: 2048, problem_count: 1, ..Default::default() }
+        let head = Some([0xcd; 32]);
+        BackupReport {
+            files,
+            snapshot,
+            head,
+            added_bytes: 2048,
+            problem_count: 1,
+            ..Default::default()
+        }
     }
 
     #[test]
@@ -289,7 +315,8 @@ mod tests {
         assert!(said.starts_with("Files:          1 new,         2 changed,"), "{said}");
         assert!(said.contains("added 2.0 KiB") && said.contains("processed 6 files"), "{said}");
         assert!(said.contains("1 item could not be read"), "{said}");
-        assert!(said.ends_with("snapshot abababab saved"), "{said}");
+        let end = format!("snapshot abababab saved\nhead {}", "cd".repeat(32));
+        assert!(said.ends_with(&end), "{said}");
         assert!(lines(&report(), &options(true)).join("\n").contains("would add"));
     }
 

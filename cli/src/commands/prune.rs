@@ -107,7 +107,7 @@ fn lines(report: &PruneReport, is_dry_run: bool) -> Vec<String> {
     }
     if report.damaged_packs > 0 {
         let damaged = human::count(report.damaged_packs, "pack");
-        lines.push(format!("{damaged} left as found, because of damage: see `verify --data`"));
+        lines.push(format!("{damaged} left as found, because of damage: see `verify --read-data`"));
     }
     if report.took_over {
         lines.push("went on from a prune that was interrupted".to_owned());

@@ -1,11 +1,16 @@
 //! What a writer may build on: decided once, from the collector head that it read before it
 //! looked at anything else.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 
-use super::{History, LoadedCommit, MetaListing, Repository};
+use futures::{StreamExt, TryStreamExt, stream};
+
+use super::{History, LoadedCommit, MetaListing, Repository, commits::READS_AT_ONCE};
 use crate::{
-    error::{ErrorKind, Result},
+    error::{Error, ErrorKind, Result},
     format::{collector::CollectorHead, forwarding::Forwarding},
     id::{PackId, SessionId},
     packset::PackSet,
@@ -92,21 +97,22 @@ impl Repository {
         let mut counts: BTreeMap<SessionId, bool> = live
             .map(|loaded| (loaded.commit.session, overview.view.counts_index_of(loaded)))
             .collect();
-        let mut counting = Vec::new();
-        for (session, counter) in overview.listing.indexes() {
-            let does_count = match counts.get(&session) {
-                Some(known) => *known,
-                None => {
-                    let is_forgotten = overview.history.tombstones.contains(&session);
-                    let found = is_forgotten && self.forgotten_counts(overview, session).await?;
-                    *counts.entry(session).or_insert(found)
-                }
-            };
-            if does_count {
-                counting.push((session, counter));
-            }
+        let forgotten: BTreeSet<SessionId> = overview
+            .listing
+            .indexes()
+            .map(|(session, _)| session)
+            .filter(|session| overview.history.tombstones.contains(session))
+            .collect();
+        let mut reads = stream::iter(forgotten)
+            .map(|session| async move {
+                Ok::<_, Error>((session, self.forgotten_counts(overview, session).await?))
+            })
+            .buffer_unordered(READS_AT_ONCE);
+        while let Some((session, does_count)) = reads.try_next().await? {
+            counts.insert(session, does_count);
         }
-        Ok(counting)
+        let indexes = overview.listing.indexes();
+        Ok(indexes.filter(|(session, _)| counts.get(session) == Some(&true)).collect())
     }
 
     async fn forgotten_counts(&self, overview: &Overview, session: SessionId) -> Result<bool> {
