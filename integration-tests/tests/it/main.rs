@@ -18,6 +18,8 @@ mod lanes;
 mod look;
 mod output;
 mod parity;
+mod pins;
+mod prune;
 mod reference;
 mod restore;
 mod round_trip;
