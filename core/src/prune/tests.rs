@@ -2,6 +2,7 @@
 
 mod beside;
 mod crash;
+mod twice;
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
