@@ -46,6 +46,7 @@ pub(crate) use self::{
     history::History,
     listing::MetaListing,
     pack_writer::PackWriter,
+    pins::Seen,
     protection::heal,
     view::{Overview, WriterView},
 };

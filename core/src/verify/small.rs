@@ -152,6 +152,7 @@ impl Run<'_> {
             }
         }
         self.check_changes(&mut commits).await?;
+        self.check_pin(&commits).await?;
         self.check_history(&commits).await?;
         Ok(commits)
     }
