@@ -52,4 +52,8 @@ pub mod verify;
 mod testing;
 
 #[cfg(test)]
+mod crash_sweep;
+#[cfg(test)]
+mod damage_sweep;
+#[cfg(test)]
 mod simulation;

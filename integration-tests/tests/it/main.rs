@@ -26,6 +26,7 @@ mod restore;
 mod round_trip;
 mod second_backup;
 mod secrets;
+mod soak;
 mod storages;
 mod streams;
 mod support;
