@@ -55,4 +55,8 @@ pub mod stats;
 mod testing;
 
 #[cfg(test)]
+mod crash_sweep;
+#[cfg(test)]
+mod damage_sweep;
+#[cfg(test)]
 mod simulation;

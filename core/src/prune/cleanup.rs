@@ -112,10 +112,12 @@ pub(super) async fn remove_small(repository: &Repository, overview: &Overview) -
         .filter(|loaded| !loaded.is_made())
         .map(|loaded| loaded.commit.session)
         .collect();
-    // the next run of their client takes over what they have stored
+    // the next run of their client takes over what they have stored, unless one has already
+    let history = &overview.history;
+    let needed = history.forwarding.resolve(&history.references());
     let stored = usage::stored_packs(repository).await?;
-    let useful: BTreeSet<SessionId> =
-        stored.keys().map(|pack| pack.session).filter(|id| given_up.contains(id)).collect();
+    let left = stored.keys().filter(|pack| !needed.contains(**pack)).map(|pack| pack.session);
+    let useful: BTreeSet<SessionId> = left.filter(|id| given_up.contains(id)).collect();
     let counting: BTreeSet<(SessionId, u32)> =
         repository.counting_indexes(overview).await?.into_iter().collect();
     let newest = overview.listing.newest_head();

@@ -3,7 +3,7 @@
 //! Runs in a maintenance session, after every writer that could refer to the packs has ended: what
 //! is needed of them no longer grows. The session's commit tells where everything went.
 
-use std::collections::{BTreeMap, BTreeSet, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
 use super::{PruneReport, references, references::Reference, usage};
 use crate::{
@@ -20,11 +20,14 @@ use crate::{
     },
 };
 
-/// Chunks of condemned packs kept in mind at once, at about 64 bytes each.
+/// Chunks of condemned packs kept in mind at once, at about 128 bytes each.
 const CHUNKS_AT_ONCE: u64 = 1 << 20;
 
 /// What of a pack is needed, and whether as part of a table.
 type Needed = BTreeMap<PackId, HashSet<(ChunkId, bool)>>;
+
+/// Where chunks of one batch went: what two writers stored at the same time moves once.
+type Placed = HashMap<ChunkId, PackId>;
 
 /// What moving brought about.
 #[derive(Debug, Default)]
@@ -49,6 +52,7 @@ pub(super) async fn move_chunks(
     monitor.advance(Progress { files_total: packs.len(), ..Progress::default() });
     for batch in batches(packs, &facts) {
         let (needed, blind) = needed_of(repository, overview, &batch, monitor).await?;
+        let mut placed = Placed::new();
         for pack in batch.iter() {
             super::check_cancelled(monitor)?;
             if blind.contains(pack) {
@@ -56,7 +60,7 @@ pub(super) async fn move_chunks(
                 continue;
             }
             let chunks = needed.get(&pack).cloned().unwrap_or_default();
-            match move_pack(repository, pack, &chunks, writer, report).await {
+            match move_pack(repository, pack, &chunks, writer, &mut placed, report).await {
                 Ok(successors) => moved.forwarding.insert(pack, &successors),
                 Err(error) if error.kind() == ErrorKind::Damaged => {
                     let (item, message) = (format!("packs/{pack}"), error.to_string());
@@ -114,12 +118,20 @@ async fn move_pack(
     pack: PackId,
     needed: &HashSet<(ChunkId, bool)>,
     writer: &mut PackWriter,
+    placed: &mut Placed,
     report: &mut PruneReport,
 ) -> Result<PackSet> {
     let reader = repository.packs();
     let directory = reader.read_directory(pack, None).await?;
     let mut missing: BTreeSet<ChunkId> = needed.iter().map(|(id, _)| *id).collect();
     let mut successors = PackSet::default();
+    missing.retain(|id| match placed.get(id) {
+        Some(place) => {
+            successors.insert(*place);
+            false
+        }
+        None => true,
+    });
     let mut decompressor = Decompressor::new()?;
     for (number, row) in (0u32..).zip(directory.segments()) {
         let is_needed = |id: &ChunkId| missing.contains(id);
@@ -137,6 +149,7 @@ async fn move_pack(
                 let is_table = needed.contains(&(*id, true));
                 let place = writer.add(*id, content, is_table).await?;
                 successors.insert(place.pack.id);
+                placed.insert(*id, place.pack.id);
                 report.moved_bytes += u64::from(*length);
             }
             start = end;

@@ -2,6 +2,7 @@
 
 mod beside;
 mod crash;
+mod twice;
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
@@ -243,6 +244,21 @@ async fn what_a_killed_writer_left_goes_once_it_shows_no_sign_of_life() {
     years.assert_all_there().await;
     years.back_up().await;
     years.assert_all_there().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nothing_stays_of_a_killed_writer_whose_packs_were_taken_over() {
+    let mut years = Years::of(1).await;
+    let crash = crash::Crash::of(&years.world.target);
+    let world = years.world.reopen(crash.target()).await;
+    years.source.put("large", noise(4_242, 3 << 20));
+    crash.after_writes(3);
+    world.try_backup(&years.source).await.unwrap_err();
+    let report = years.world.try_backup(&years.source).await.unwrap();
+    assert!(report.packs_adopted > 0, "{report:?}");
+    years.back_up().await;
+    run(&years.world.repository).await.unwrap();
+    assert_eq!(names(&years.world.target, "meta/sessions").await, [""; 0]);
 }
 
 #[tokio::test(flavor = "multi_thread")]

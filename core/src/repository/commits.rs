@@ -93,6 +93,9 @@ impl Repository {
         }
         let hash = *blake3::hash(&sealed).as_bytes();
         self.cache().put(&name, sealed).await;
+        if commit.root.is_some() || commit.forwarding.is_some() {
+            self.pin_commit(commit.session, hash).await?;
+        }
         Ok(hash)
     }
 

@@ -396,7 +396,7 @@ impl PackReader {
         let mut chunk = self.locate(chunk).await?;
         loop {
             match self.stored_chunk(&chunk).await {
-                Err(error) if self.went_away(&chunk, &error).await => {
+                Err(error) if self.went_away(&chunk, &error).await? => {
                     chunk = self.locate(&chunk).await?;
                 }
                 outcome => return outcome,
@@ -405,8 +405,8 @@ impl PackReader {
     }
 
     /// True if `error` came of a prune that rewrote the pack meanwhile.
-    async fn went_away(&self, chunk: &ChunkRef, error: &Error) -> bool {
-        error.kind() == ErrorKind::Damaged && self.was_moved(chunk.pack.id).await
+    async fn went_away(&self, chunk: &ChunkRef, error: &Error) -> Result<bool> {
+        Ok(error.kind() == ErrorKind::Damaged && self.was_moved(chunk.pack.id).await?)
     }
 
     async fn stored_chunk(&self, chunk: &ChunkRef) -> Result<Bytes> {
@@ -424,7 +424,7 @@ impl PackReader {
         let mut chunk = self.locate(chunk).await?;
         loop {
             match self.stored_table_chunk(&chunk).await {
-                Err(error) if self.went_away(&chunk, &error).await => {
+                Err(error) if self.went_away(&chunk, &error).await? => {
                     chunk = self.locate(&chunk).await?;
                 }
                 outcome => return outcome,

@@ -37,14 +37,6 @@ struct Pin {
 }
 
 impl Pin {
-    fn of(listing: &MetaListing, history: &History) -> Self {
-        let commits = history.commits.iter().filter(|loaded| loaded.is_made());
-        Self {
-            generation: listing.newest_head(),
-            commits: commits.map(|loaded| (loaded.commit.session, loaded.hash)).collect(),
-        }
-    }
-
     fn encode(&self) -> Vec<u8> {
         cbor::encode_with(|out| {
             out.array(2)?.u64(self.generation)?.array(self.commits.len() as u64)?;
@@ -69,15 +61,13 @@ impl Pin {
     }
 
     /// What of this is not there any more though nobody forgot it.
-    fn missing_in(&self, now: &Self, history: &History) -> Option<String> {
-        let unreadable: BTreeSet<&str> =
-            history.damaged.iter().map(|problem| problem.item.as_str()).collect();
+    fn missing_in(&self, now: &Seen) -> Option<String> {
         for (session, hash) in &self.commits {
-            let is_damaged = unreadable.iter().any(|name| name.ends_with(&session.to_string()));
             match now.commits.get(session) {
                 Some(found) if found == hash => {}
                 Some(_) => return Some(format!("snapshot {session} is another one than before")),
-                None if history.tombstones.contains(session) || is_damaged => {}
+                None if now.forgotten.contains(session) => {}
+                None if now.unreadable.contains(session) => {}
                 None => return Some(format!("snapshot {session} is missing")),
             }
         }
@@ -85,6 +75,33 @@ impl Pin {
             let (then, now) = (self.generation, now.generation);
             format!("prune was at step {then} and is at step {now} now")
         })
+    }
+}
+
+/// What there is of a repository now.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Seen {
+    /// Of the collector.
+    pub(crate) generation: u64,
+    /// Snapshots and maintenance, with the hashes of their commits.
+    pub(crate) commits: BTreeMap<SessionId, ObjectHash>,
+    /// Sessions with a tombstone.
+    pub(crate) forgotten: BTreeSet<SessionId>,
+    /// Sessions whose commits are listed and cannot be read.
+    pub(crate) unreadable: BTreeSet<SessionId>,
+}
+
+impl Seen {
+    fn new(listing: &MetaListing, history: &History) -> Self {
+        let read: BTreeSet<SessionId> =
+            history.commits.iter().map(|loaded| loaded.commit.session).collect();
+        let made = history.commits.iter().filter(|loaded| loaded.is_made());
+        Self {
+            generation: listing.newest_head(),
+            commits: made.map(|loaded| (loaded.commit.session, loaded.hash)).collect(),
+            forgotten: history.tombstones.clone(),
+            unreadable: listing.commits().filter(|session| !read.contains(session)).collect(),
+        }
     }
 }
 
@@ -99,41 +116,55 @@ impl Repository {
         if let Some(expected) = &pins.expected_head {
             self.expect_head(expected, history)?;
         }
-        let Some(store) = &pins.store else { return Ok(()) };
-        let key = ObjectKey::parse(&self.id().to_string())
-            .map_err(|error| Error::internal("a bad name of a pin").because(error))?;
-        let now = Pin::of(listing, history);
-        let before = match store.get(&key, ByteRange::Full).await {
-            Ok(bytes) => Pin::decode(&bytes).unwrap_or_else(|error| {
-                tracing::warn!(%error, "what this machine remembered cannot be read");
-                Pin::default()
-            }),
-            Err(error) if error.kind() == TargetErrorKind::NotFound => Pin::default(),
-            Err(error) => {
-                tracing::warn!(%error, "what this machine remembers cannot be read");
-                return Ok(());
-            }
-        };
+        let Some((store, key)) = self.pin_store()? else { return Ok(()) };
+        let now = Seen::new(listing, history);
+        let Some(before) = read_pin(store, &key).await else { return Ok(()) };
         if !pins.accepts_rollback
-            && let Some(missing) = before.missing_in(&now, history)
+            && let Some(missing) = before.missing_in(&now)
         {
             return Err(self.went_back(&missing));
         }
         // what is damaged today is still expected tomorrow
         let known = before.clone();
-        let mut next = now;
+        let mut next = Pin { generation: now.generation, commits: now.commits };
         for (session, hash) in before.commits {
             let is_kept = !history.tombstones.contains(&session) && !pins.accepts_rollback;
             if is_kept {
                 next.commits.entry(session).or_insert(hash);
             }
         }
-        if next != known
-            && let Err(error) = store.replace(&key, Bytes::from(next.encode())).await
-        {
-            tracing::warn!(%error, "this machine cannot remember what it saw");
+        if next != known {
+            write_pin(store, &key, &next).await;
         }
         Ok(())
+    }
+
+    /// What of that which this machine remembers is not there `now`, though nobody forgot it.
+    /// Remembers nothing.
+    ///
+    /// # Errors
+    /// `Internal` only.
+    pub(crate) async fn lost_since(&self, now: &Seen) -> Result<Option<String>> {
+        let Some((store, key)) = self.pin_store()? else { return Ok(None) };
+        let before = read_pin(store, &key).await;
+        Ok(before.and_then(|before| before.missing_in(now)))
+    }
+
+    /// Remembers a commit that was made here: nobody may take it back unnoticed from now on.
+    pub(super) async fn pin_commit(&self, session: SessionId, hash: ObjectHash) -> Result<()> {
+        let Some((store, key)) = self.pin_store()? else { return Ok(()) };
+        if let Some(mut pin) = read_pin(store, &key).await {
+            pin.commits.insert(session, hash);
+            write_pin(store, &key, &pin).await;
+        }
+        Ok(())
+    }
+
+    fn pin_store(&self) -> Result<Option<(&SharedTarget, ObjectKey)>> {
+        let Some(store) = &self.0.pins.store else { return Ok(None) };
+        let key = ObjectKey::parse(&self.id().to_string())
+            .map_err(|error| Error::internal("a bad name of a pin").because(error))?;
+        Ok(Some((store, key)))
     }
 
     fn went_back(&self, missing: &str) -> Error {
@@ -154,6 +185,27 @@ impl Repository {
         Err(Error::new(ErrorKind::Damaged, message)
             .on(self.target())
             .hint("the repository is older than expected, or the snapshot was forgotten since"))
+    }
+}
+
+/// What is remembered; `None` if that cannot be told. What does not read is forgotten.
+async fn read_pin(store: &SharedTarget, key: &ObjectKey) -> Option<Pin> {
+    match store.get(key, ByteRange::Full).await {
+        Ok(bytes) => Some(Pin::decode(&bytes).unwrap_or_else(|error| {
+            tracing::warn!(%error, "what this machine remembered cannot be read");
+            Pin::default()
+        })),
+        Err(error) if error.kind() == TargetErrorKind::NotFound => Some(Pin::default()),
+        Err(error) => {
+            tracing::warn!(%error, "what this machine remembers cannot be read");
+            None
+        }
+    }
+}
+
+async fn write_pin(store: &SharedTarget, key: &ObjectKey, pin: &Pin) {
+    if let Err(error) = store.replace(key, Bytes::from(pin.encode())).await {
+        tracing::warn!(%error, "this machine cannot remember what it saw");
     }
 }
 

@@ -1,6 +1,7 @@
 //! Doubles for tests: a source and a sink in memory. Not part of the library.
 
 pub(crate) mod sink;
+pub(crate) mod stage;
 pub(crate) mod world;
 
 use std::{

@@ -9,7 +9,8 @@ use crate::{
         collector::CollectorHead, damage::Damage, epoch::EpochRecord, forwarding::Forwarding,
         label::Label, object::ObjectType, record, tombstone::Tombstone,
     },
-    repository::layout::MetaName,
+    id::SessionId,
+    repository::{Seen, layout::MetaName},
 };
 
 impl Run<'_> {
@@ -67,6 +68,23 @@ impl Run<'_> {
         commits.forwarding = Arc::new(forwarding);
         self.packs.follow(commits.forwarding.clone(), commits.head.number);
         self.repository.packs().follow(commits.forwarding.clone(), commits.head.number);
+        Ok(())
+    }
+
+    /// Compares what there is with what this machine saw last.
+    pub(super) async fn check_pin(&mut self, commits: &Commits) -> Result<()> {
+        let is_read = |session: &SessionId| commits.loaded.contains_key(session);
+        let made = commits.live().filter(|(_, loaded)| loaded.is_made());
+        let seen = Seen {
+            generation: commits.head.number,
+            commits: made.map(|(session, loaded)| (*session, loaded.hash)).collect(),
+            forgotten: commits.forgotten.clone(),
+            unreadable: self.inventory.commits.keys().filter(|id| !is_read(id)).copied().collect(),
+        };
+        if let Some(lost) = self.repository.lost_since(&seen).await? {
+            let why = format!("is not what this machine saw last: {lost}");
+            self.findings.object("the repository", why);
+        }
         Ok(())
     }
 

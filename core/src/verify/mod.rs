@@ -212,6 +212,8 @@ impl<'a> Run<'a> {
         let packs =
             Arc::new(PackReader::new(target.clone(), repository.keys().clone(), Cache::default()));
         let inventory = Inventory::list(&*target).await?;
+        // what is sealed under keys that this run does not have would look damaged
+        repository.expect_known_epoch(inventory.newest_epoch()).await?;
         Ok(Self {
             repository,
             options,

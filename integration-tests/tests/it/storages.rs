@@ -305,12 +305,36 @@ fn repository(kind: Kind) {
     assert_eq!((&second["files_unmodified"], &second["data_blobs"]), (&2_501.into(), &0.into()));
     place.lab.write("source/folder-7/new", b"new");
     assert_eq!(place.backup()["files_new"], 1);
+    forget_and_prune(&place, kind.creates == Creates::Atomically);
     place.assert_comes_back("target");
     // another machine, without copies of anything
     let _ = fs::remove_dir_all(place.lab.path("home/cache"));
-    assert_eq!(place.run(&["snapshots", "--json"]).expect(0).objects().len(), 3);
+    assert_eq!(place.run(&["snapshots", "--json"]).expect(0).objects().len(), 2);
     place.run(&["verify", "--restore"]).expect(0);
     matrix::cell(kind.name, "repository", "yes");
+}
+
+/// A prune gives the room back where the storage is safe for it, and is refused elsewhere.
+fn forget_and_prune(place: &Place, is_safe: bool) {
+    let path = place.lab.path("source/folder-7/file-7");
+    fs::remove_file(path).unwrap();
+    place.backup();
+    let forget = ["forget", "--keep-last", "2", "--json", "--prune", "--max-unused", "0"];
+    if is_safe {
+        let outcome = place.run(&forget).expect(0);
+        let pruned = outcome.summary();
+        assert!(pruned["packs_rewritten"].as_u64().unwrap() > 0, "{pruned}");
+        let again = place.run(&["prune", "--json", "--max-unused", "0"]).expect(0).json();
+        assert_eq!((&again["packs_removed"], &again["packs_rewritten"]), (&0.into(), &0.into()));
+        return;
+    }
+    for verb in [&forget[..], &["prune"]] {
+        let refused = place.run(verb).expect(1);
+        assert!(refused.stderr.contains("refused on this storage"), "{}", refused.stderr);
+    }
+    assert_eq!(place.run(&["snapshots", "--json"]).expect(0).objects().len(), 4);
+    place.run(&["prune", "--dry-run"]).expect(0);
+    place.run(&["forget", "--keep-last", "2"]).expect(0);
 }
 
 /// A backup that is under way.

@@ -80,15 +80,19 @@ impl PackReader {
 
     /// True if a prune has rewritten the pack, be it since this reader was made: packs may go
     /// while they are read. Costs a listing of the collector heads where that is not known yet.
-    pub(crate) async fn was_moved(&self, pack: PackId) -> bool {
+    /// An error if the keys were rotated: packs went where this reader cannot follow.
+    pub(crate) async fn was_moved(&self, pack: PackId) -> Result<bool> {
         if self.forwarding().of(pack).is_some() {
-            return true;
+            return Ok(true);
         }
-        let caught_up = self.catch_up().await;
-        if let Err(error) = &caught_up {
-            tracing::warn!(%error, "where packs went cannot be found out");
+        match self.catch_up().await {
+            Ok(()) => Ok(self.forwarding().of(pack).is_some()),
+            Err(error) if error.kind() == ErrorKind::Conflict => Err(error),
+            Err(error) => {
+                tracing::warn!(%error, "where packs went cannot be found out");
+                Ok(false)
+            }
         }
-        caught_up.is_ok() && self.forwarding().of(pack).is_some()
     }
 
     /// Learns what prunes did since.
@@ -129,7 +133,12 @@ impl PackReader {
         known: &KnownDamage,
         chunk: &ChunkRef,
     ) -> Result<Option<ChunkRef>> {
+        let forwarding = self.forwarding();
         for pack in known.places_of(&chunk.id, &self.index_door()).await? {
+            if forwarding.of(pack.id).is_some() {
+                // what was needed of it has a row of its own
+                continue;
+            }
             match self.successor(pack.id).await {
                 Ok(directory) if directory.pack == pack => {
                     if let Some(segment) = directory.segment_of(&chunk.id) {
@@ -158,7 +167,7 @@ impl PackReader {
                 // a prune may have rewritten the successors, too
                 Err((pack, error)) if error.kind() == ErrorKind::Damaged => {
                     let is_elsewhere = match pack {
-                        Some(pack) => self.was_moved(pack).await,
+                        Some(pack) => self.was_moved(pack).await?,
                         None => false,
                     };
                     if !is_elsewhere || Arc::ptr_eq(&forwarding, &self.forwarding()) {

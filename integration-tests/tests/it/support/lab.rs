@@ -8,7 +8,7 @@ use std::{
     fs,
     io::Write as _,
     path::{Path, PathBuf},
-    process::{Command, Stdio},
+    process::{Child, Command, Output, Stdio},
 };
 
 use serde_json::Value;
@@ -180,10 +180,7 @@ impl Outcome {
 
     /// Runs `command` to its end, with this standard input unless it is empty.
     pub fn of_with_input(command: &mut Command, input: &[u8]) -> Self {
-        let what = format!("{command:?}").split_once("strongroom").map_or_else(
-            || format!("{command:?}"),
-            |(_, arguments)| format!("strongroom{arguments}"),
-        );
+        let what = said_by(command);
         if !input.is_empty() {
             command.stdin(Stdio::piped());
         }
@@ -194,6 +191,15 @@ impl Outcome {
             scope.spawn(|| stdin.map(|mut stdin| stdin.write_all(input)));
             child.wait_with_output().unwrap()
         });
+        Self::new(output, what)
+    }
+
+    /// Waits for `child`, which `command` began with both of its outputs piped.
+    pub fn of_child(child: Child, command: &Command) -> Self {
+        Self::new(child.wait_with_output().unwrap(), said_by(command))
+    }
+
+    fn new(output: Output, what: String) -> Self {
         Self {
             code: output.status.code().unwrap_or(-1),
             stdout: output.stdout,
@@ -269,6 +275,15 @@ impl std::fmt::Display for Outcome {
         let stdout: String = self.text().chars().take(4_000).collect();
         write!(f, "{}\n  exit code {}\n", self.what, self.code)?;
         write!(f, "--- stdout\n{stdout}\n--- stderr\n{}", self.stderr)
+    }
+}
+
+/// The command line, without where the binary is.
+fn said_by(command: &Command) -> String {
+    let said = format!("{command:?}");
+    match said.split_once("strongroom") {
+        Some((_, arguments)) => format!("strongroom{arguments}"),
+        None => said,
     }
 }
 
