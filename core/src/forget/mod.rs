@@ -71,7 +71,14 @@ pub async fn forget(
         }
     }
     expect_not_held(survey, ids)?;
-    let writes = chosen.iter().map(|(id, hash)| bury(repository, *id, *hash, host));
+    let writes = chosen.iter().map(|(id, hash)| async move {
+        match bury(repository, *id, *hash, host).await {
+            Err(error) if repository.makes_room_after(&error).await? => {
+                bury(repository, *id, *hash, host).await
+            }
+            outcome => outcome,
+        }
+    });
     let mut writes = stream::iter(writes).buffered(WRITES_AT_ONCE);
     while let Some((id, is_new)) = writes.try_next().await? {
         if is_new { report.forgotten.push(id) } else { report.already.push(id) }

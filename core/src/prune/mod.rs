@@ -117,7 +117,18 @@ pub async fn prune(
     options: &PruneOptions,
     monitor: Arc<dyn Monitor>,
 ) -> Result<PruneReport> {
-    cycle::run(repository, options, &*monitor).await
+    let first = cycle::run(repository, options, &*monitor).await;
+    if options.is_dry_run {
+        return first;
+    }
+    let report = match first {
+        Err(error) if repository.makes_room_after(&error).await? => {
+            cycle::run(repository, options, &*monitor).await?
+        }
+        outcome => outcome?,
+    };
+    repository.keep_reserve().await;
+    Ok(report)
 }
 
 /// Fails once the run is to stop.

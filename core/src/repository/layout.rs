@@ -34,6 +34,8 @@ pub const COLLECTOR: &str = "meta/collector";
 pub const DAMAGE: &str = "meta/damage";
 /// Folder of packs.
 pub const PACKS: &str = "packs";
+/// Room for getting rid of things.
+pub const RESERVE: &str = "reserve";
 
 /// An object of [`META`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]

@@ -20,6 +20,7 @@ mod open;
 mod pack_writer;
 mod pins;
 mod protection;
+mod reserve;
 mod selector;
 mod snapshot;
 mod table;

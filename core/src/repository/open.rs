@@ -128,7 +128,10 @@ impl Repository {
         let unlocked = Unlocked { id, slot, keys, epoch: None };
         remember(&cache, &sealed, &unlocked).await;
         let place = Place { cache, pins, runtime, agent: unlock.agent.clone() };
-        Ok((place.assemble(guarded, Opened { unlocked, settings, is_remembered: false }), recovery))
+        let opened = Opened { unlocked, settings, is_remembered: false };
+        let repository = place.assemble(guarded, opened);
+        repository.keep_reserve().await;
+        Ok((repository, recovery))
     }
 
     /// Which repository is at `target`; needs no key.

@@ -61,6 +61,7 @@ impl Inventory {
             Some(MetaName::Slot(_)) => drop(self.slots.insert(object.key.clone(), object)),
             Some(name) => drop(self.others.insert(name, object)),
             None if object.key.as_str() == layout::DESCRIPTOR => self.descriptor = Some(object),
+            None if object.key.as_str() == layout::RESERVE => {}
             None => {
                 self.junk_count += 1;
                 if self.junk.len() < JUNK_LISTED_MAX {

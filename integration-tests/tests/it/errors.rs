@@ -297,6 +297,38 @@ fn a_full_target_is_named_and_older_snapshots_stay() {
 }
 
 #[test]
+fn forget_and_prune_make_room_on_a_disk_without_any() {
+    if !is_root() {
+        eprintln!("left out: only root can mount");
+        return;
+    }
+    let lab = Lab::new();
+    lab.write("source/small", b"small");
+    lab.write("large/large", &pseudo_random(8 << 20, 3));
+    on_a_small_disk(
+        &lab,
+        r#"
+        "$strongroom" backup --init large
+        "$strongroom" backup source
+        test -s repository/reserve
+        cat /dev/zero >repository/filler 2>filler.stderr || true
+        "$strongroom" backup large 2>full.stderr && exit 1
+        "$strongroom" forget --host "$(uname -n)" --group-by '' --keep-last 1 --prune --json >pruned
+        rm repository/filler
+        "$strongroom" prune
+        test -s repository/reserve
+        "$strongroom" verify --read-data
+        "$strongroom" restore latest --target target
+        "#,
+    )
+    .expect(0);
+    let pruned = fs::read_to_string(lab.path("pruned")).unwrap();
+    let pruned: serde_json::Value = serde_json::from_str(pruned.lines().last().unwrap()).unwrap();
+    assert!(pruned["bytes_removed"].as_u64().unwrap() > 8 << 20, "{pruned}");
+    assert_same_tree(&lab.source(), &lab.restored("target"));
+}
+
+#[test]
 fn a_full_restore_target_is_named() {
     if !is_root() {
         eprintln!("left out: only root can mount");
