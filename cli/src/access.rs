@@ -66,7 +66,9 @@ impl Access {
         let mut all = Self::places(args)?;
         let given = password::given_all(&args.credential, &env::variable, purpose, all.len())?;
         let agent = match args.agent {
-            AgentMode::On => Some(Arc::new(KernelAgent::new(args.agent_timeout))),
+            AgentMode::On => {
+                Some(Arc::new(KernelAgent::new(args.agent_timeout, Console::new(args))))
+            }
             AgentMode::Off => None,
         };
         let credentials = match given {

@@ -48,6 +48,9 @@ pub mod restore;
 
 pub mod verify;
 
+pub mod repair;
+pub mod stats;
+
 #[cfg(test)]
 mod testing;
 

@@ -25,6 +25,8 @@ pub enum Phase {
     Verifying,
     /// Giving back room that nobody needs.
     Pruning,
+    /// Writing anew what was lost.
+    Repairing,
 }
 
 /// Progress counters; every field is a total so far.

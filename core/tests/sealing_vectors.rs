@@ -13,11 +13,11 @@ use strongroom_core::{
         object::ObjectType,
         pack::{Directory, PackHead, PackOpener, PackSealer, SegmentRow, pack_object_name},
         record,
-        slot::{self, RecoveryKey, SlotSecret},
+        slot::{self, KeyFile, RecoveryKey, SlotNote, SlotSecret},
         stream::{StreamOpener, StreamSealer},
     },
     id::{ChunkId, PackId, RepositoryId, SessionId},
-    runtime::Randomness,
+    runtime::{Randomness, Timestamp},
 };
 
 /// The same byte for ever: the vectors' random source.
@@ -209,6 +209,22 @@ fn key_slots_agree() {
     let sealed = slot::seal(repository(&vectors), &secret, &cost, &masters, &RANDOM).unwrap();
     assert_eq!(sealed, bytes(&vector["sealed"]));
     assert_eq!(slot::open(repository(&vectors), &secret, &sealed).unwrap().len(), 1);
+}
+
+#[test]
+fn key_files_and_notes_of_slots_agree() {
+    let vectors = vectors();
+    let vector = &vectors["key_file_slot"];
+    let (name, label) = (vector["name"].as_str().unwrap(), vector["label"].as_str().unwrap());
+    let created = Timestamp(vector["created"].as_i64().unwrap());
+    let note = SlotNote { created, label: label.to_owned() };
+    let file = KeyFile::new(bytes(&vector["content"]).into()).unwrap();
+    let secret = SlotSecret::KeyFile(&file);
+    let (keys, cost) = (keys(&vectors), KdfCost::default());
+    let sealed = slot::seal_noted(&keys, name, &secret, &cost, &note, &RANDOM).unwrap();
+    assert_eq!(sealed, bytes(&vector["sealed"]));
+    assert_eq!(slot::open(repository(&vectors), &secret, &sealed).unwrap().len(), 1);
+    assert_eq!(slot::note(&keys, name, &sealed).unwrap(), Some(note));
 }
 
 #[test]

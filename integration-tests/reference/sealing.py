@@ -25,7 +25,9 @@ HEADER = 96
 TAG = 16
 FRAME = 65536
 STREAM, PACK, INDEX, COMMIT, HEAD, SESSION, PARITY, TOMBSTONE, REFERENCES, SETTINGS = range(1, 11)
+LABEL, NOTE, EPOCH = range(11, 14)
 STORED, ZSTD, PADDING = 0, 1, 255
+PASSWORD, RECOVERY_KEY, KEY_FILE = 1, 2, 3
 
 
 class Refused(Exception):
@@ -284,13 +286,16 @@ def unfold(algorithm, payload, plain_length):
 # Key slots
 
 
-def seal_slot(repository, secret, masters, salt, cost=None):
-    """secret: a password with its cost (memory in KiB, passes, lanes), or a recovery key without."""
-    head = b"SRKS" + bytes([1, 1 if cost else 2, 0, 0])
+def seal_slot(repository, secret, masters, salt, cost=None, kind=RECOVERY_KEY, note=b""):
+    """secret: a password with its cost (memory in KiB, passes, lanes), or without a recovery key or,
+    with its kind, the content of a key file. note: a record of type 12, sealed."""
+    head = b"SRKS" + bytes([1, PASSWORD if cost else kind, 1 if note else 0, 0])
     head += struct.pack("<III", *(cost or (0, 0, 0))) + repository + salt
     key, commitment = slot_keys(head, secret, cost)
     body = b"".join(le32(epoch) + master for epoch, master in sorted(masters.items()))
     slot = head + commitment + gcm_seal(key, bytes(12), body, head + commitment)
+    if note:
+        slot += note + le32(len(note))
     return slot + blake3.blake3(slot).digest()[:16]
 
 
@@ -302,25 +307,52 @@ def slot_keys(head, secret, cost):
     return expanded[:32], expanded[32:]
 
 
-def open_slot(repository, secret, slot, is_password=True):
+def split_slot(slot):
+    """What stands behind the commitment of a slot: its wrapped keys, and its note, which may be
+    empty."""
     require(len(slot) > 52 + 32 + TAG + 16, "slot: truncated")
     require(slot[:4] == b"SRKS", "slot: magic")
     require(blake3.blake3(slot[:-16]).digest()[:16] == slot[-16:], "slot: checksum")
-    require(slot[4:8] == bytes([1, 1 if is_password else 2, 0, 0]), "slot: version or kind")
+    require(slot[6] in (0, 1) and slot[7] == 0, "slot: reserved bytes")
+    wrapped, note = slot[84:-16], b""
+    if slot[6] == 1:
+        length = struct.unpack("<I", wrapped[-4:])[0]
+        require(length <= min(4096, len(wrapped) - 4), "slot: length of the note")
+        wrapped, note = wrapped[: -4 - length], wrapped[-4 - length : -4]
+    keys, rest = divmod(len(wrapped) - TAG, 36)
+    require(rest == 0 and 1 <= keys <= 1024, "slot: length")
+    return wrapped, note
+
+
+def open_slot(repository, secret, slot, kind=PASSWORD):
+    wrapped, _ = split_slot(slot)
+    require(slot[4:6] == bytes([1, kind]), "slot: version or kind")
     memory, passes, lanes = cost = struct.unpack("<III", slot[8:20])
-    if is_password:
+    if kind == PASSWORD:
         bounded = 8 <= memory <= 4 << 20 and 1 <= passes <= 64 and 1 <= lanes <= 64
         require(bounded and memory >= 8 * lanes and memory * passes <= 64 << 20, "slot: cost")
     else:
         require(cost == (0, 0, 0), "slot: cost")
+    if kind == KEY_FILE:
+        require(32 <= len(secret) <= 65536, "key file: length")
     require(slot[20:36] == repository, "slot: repository")
-    key, commitment = slot_keys(slot[:52], secret, cost if is_password else None)
+    key, commitment = slot_keys(slot[:52], secret, cost if kind == PASSWORD else None)
     require(hmac.compare_digest(commitment, slot[52:84]), "slot: wrong password or key")
-    body = gcm_open(key, bytes(12), slot[84:-16], slot[:84], "slot")
-    require(len(body) % 36 == 0 and 1 <= len(body) // 36 <= 1024, "slot: length")
+    body = gcm_open(key, bytes(12), wrapped, slot[:84], "slot")
     entries = [(struct.unpack_from("<I", body, at)[0], body[at + 4 : at + 36]) for at in range(0, len(body), 36)]
     require(all(left[0] < right[0] for left, right in zip(entries, entries[1:])), "slot: order")
     return dict(entries)
+
+
+def open_note(repository, masters, name, slot):
+    """The content of a slot's note; None if it has none."""
+    _, note = split_slot(slot)
+    if not note:
+        return None
+    require(len(note) >= HEADER, "note: truncated")
+    (epoch,) = struct.unpack("<I", note[8:12])
+    require(epoch in masters, "note: key epoch")
+    return open_record(Keys(repository, epoch, masters[epoch]), NOTE, name, note)
 
 
 SYMBOLS = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"
@@ -433,9 +465,16 @@ def vectors():
     out["password_slot"] = {"password": "p\u00e4ssword", "memory_kib": 64, "passes": 2, "lanes": 2, "epochs": [3, 8], "sealed": slot}
     recovery = bytes(range(200, 232))
     slot = seal_slot(repository, recovery, {3: master}, random[:16])
-    assert open_slot(repository, recovery, slot, is_password=False) == {3: master}
+    assert open_slot(repository, recovery, slot, RECOVERY_KEY) == {3: master}
     assert recovery_key(recovery_text(recovery)) == recovery
     out["recovery_slot"] = {"key": recovery, "text": recovery_text(recovery), "sealed": slot}
+    name, note = "meta/keys/" + "5a" * 16, bytes.fromhex("a2001a000f42400165") + b"label"
+    sealed = seal_record(keys, NOTE, name, note, keys.fresh_salt(random, NOTE, name, note))
+    content = bytes(range(64))
+    slot = seal_slot(repository, content, {3: master}, random[:16], kind=KEY_FILE, note=sealed)
+    assert open_slot(repository, content, slot, KEY_FILE) == {3: master}
+    assert open_note(repository, {3: master}, name, slot) == note
+    out["key_file_slot"] = {"name": name, "content": content, "created": 1000000, "label": "label", "sealed": slot}
     table, sizes = gear_table(keys.sub["chunker"]), (1000, 5000, 20000)
     content, ends, position = blake3.blake3(b"content").digest(length=200000), [], 0
     while position < len(content):
@@ -484,6 +523,8 @@ def arguments():
             secret = parser_of.add_mutually_exclusive_group(required=True)
             secret.add_argument("--password")
             secret.add_argument("--recovery-key")
+            secret.add_argument("--key-file")
+            parser_of.add_argument("--name", help="object key of the slot: open its note as well")
             continue
         parser_of.add_argument("--master", type=bytes.fromhex, required=True, help="master key, hex")
         parser_of.add_argument("--epoch", type=int, default=0, help="key epoch of the master key")
@@ -493,8 +534,18 @@ def arguments():
         else:
             parser_of.add_argument("--name", required=True, help="object key")
         if command == "open-record":
-            parser_of.add_argument("--type", type=int, required=True, help="object type, 1 to 10")
+            parser_of.add_argument("--type", type=int, required=True, help="object type, 3 to 13")
     return parser.parse_args()
+
+
+def open_with(args, slot):
+    """The master keys in a slot, for the secret that was given."""
+    if args.password is not None:
+        return open_slot(args.repository, os.fsencode(args.password), slot, PASSWORD)
+    if args.key_file is not None:
+        with open(args.key_file, "rb") as file:
+            return open_slot(args.repository, file.read(), slot, KEY_FILE)
+    return open_slot(args.repository, recovery_key(args.recovery_key), slot, RECOVERY_KEY)
 
 
 def run(args):
@@ -503,10 +554,11 @@ def run(args):
         return
     sealed = sys.stdin.buffer.read() if args.file == "-" else open(args.file, "rb").read()
     if args.command == "open-slot":
-        is_password = args.password is not None
-        secret = os.fsencode(args.password) if is_password else recovery_key(args.recovery_key)
-        masters = open_slot(args.repository, secret, sealed, is_password)
-        print(json.dumps({str(epoch): master.hex() for epoch, master in masters.items()}))
+        masters = open_with(args, sealed)
+        report = {str(epoch): master for epoch, master in masters.items()}
+        if args.name is not None:
+            report["note"] = open_note(args.repository, masters, args.name, sealed)
+        print(json.dumps(hexed(report)))
         return
     keys = Keys(args.repository, args.epoch, args.master)
     if args.command == "open-pack":

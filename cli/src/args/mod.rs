@@ -14,6 +14,7 @@ mod prune;
 mod refused;
 mod repair;
 mod restore;
+mod stats;
 mod target;
 mod values;
 mod verify;
@@ -33,8 +34,12 @@ pub use self::{
     look::{ArchiveFormat, DiffArgs, DumpArgs, FilterArgs, FindArgs, LsArgs, SnapshotsArgs},
     prune::{PruneArgs, PruneHow},
     refused::parse,
-    repair::{RepairParityArgs, RepairVerb},
+    repair::{
+        RepairHow, RepairIndexArgs, RepairPacksArgs, RepairParityArgs, RepairSnapshotsArgs,
+        RepairVerb,
+    },
     restore::RestoreArgs,
+    stats::StatsArgs,
     target::{TargetCheckArgs, TargetVerb},
     values::{
         pattern::Patterns, snapshot::SnapshotChoice, tag::TagSet,
@@ -126,12 +131,16 @@ Examples:
   strongroom key rotate --remove-others"
     )]
     Key(KeyVerb),
+    /// Say how large snapshots are, and what that takes
+    Stats(StatsArgs),
     /// Set right what a storage did to a repository
     #[command(
         subcommand,
         after_help = "\
 Examples:
-  strongroom repair parity -r /srv/backup"
+  strongroom repair parity -r /srv/backup
+  strongroom repair packs -r /srv/backup --read-data
+  strongroom repair snapshots -r /srv/backup --dry-run"
     )]
     Repair(RepairVerb),
     /// Check a storage, or keep single encrypted objects in it, without a repository

@@ -129,11 +129,13 @@ async fn by_name(
     Ok(done.forgotten.len())
 }
 
-/// The snapshot that is named; an id may be that of one that was forgotten already.
+/// The snapshot that is named; an id may be that of one that was forgotten already, or whose
+/// commit cannot be read.
 fn choose(choice: &SnapshotChoice, survey: &Survey, listed: &Listed) -> Result<SessionId> {
     let found = listed.choose(choice);
     if let (Err(_), Selector::IdPrefix(prefix)) = (&found, &choice.selector) {
-        let mut matches = survey.forgotten.iter().filter(|id| id.to_string().starts_with(prefix));
+        let others = survey.forgotten.iter().chain(survey.unreadable.keys());
+        let mut matches = others.filter(|id| id.to_string().starts_with(prefix));
         if let (Some(only), None) = (matches.next(), matches.next()) {
             return Ok(*only);
         }

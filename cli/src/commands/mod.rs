@@ -20,6 +20,7 @@ mod requests;
 mod restore;
 mod select;
 mod snapshots;
+mod stats;
 mod target;
 mod verify;
 mod version;
@@ -80,6 +81,9 @@ pub fn run(cli: Cli, console: Console) -> Result<Exit> {
         }
         Verb::Copy(args) => copy::run(&args, global, console),
         Verb::Key(verb) => key::run(verb, global, console),
+        Verb::Stats(args) => {
+            with_repository(global, console, opening, async |c| stats::run(&args, c).await)
+        }
         Verb::Repair(verb) => repair::run(&verb, global, console),
         Verb::Target(verb) => target::run(verb, global, console),
         Verb::Completions { shell } => completions::run(shell, console),

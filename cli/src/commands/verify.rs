@@ -35,6 +35,7 @@ pub async fn run(args: &VerifyArgs, context: &Context) -> Result<Exit> {
         snapshots,
         restore_into: scratch.as_ref().map(Scratch::sink),
         workers: args.workers.unwrap_or_else(default_workers),
+        packs: Vec::new(),
     };
     let reporter = Reporter::start(console, context.interrupt.clone(), "check");
     let report = verify::verify(&opened.repository, &options, reporter.clone()).await;
@@ -158,7 +159,23 @@ fn lines(report: &VerifyReport, read_data: ReadData) -> Vec<String> {
         0 => format!("no damage found; read {bytes} in {took}"),
         count => format!("{} damaged; read {bytes} in {took}", human::count(count, "object")),
     });
+    lines.extend(advice(&report.damage));
     lines
+}
+
+/// What can be done about the damage.
+fn advice(damage: &[Damage]) -> Option<String> {
+    let is_of = |folder: &str| damage.iter().any(|one| one.object.starts_with(folder));
+    match (is_of("packs/"), is_of("meta/index/"), is_of("meta/snapshots/")) {
+        (true, ..) => Some(
+            "`strongroom repair packs` has the next backup store again what is lost".to_owned(),
+        ),
+        (false, true, _) => Some("`strongroom repair index` writes the index anew".to_owned()),
+        (false, false, true) => {
+            Some("`strongroom repair snapshots` says what can be done about it".to_owned())
+        }
+        _ => None,
+    }
 }
 
 fn report_entries(count: u64) -> String {

@@ -278,6 +278,7 @@ fn phase_name(phase: Option<Phase>) -> &'static str {
         Some(Phase::Finishing) => "finishing",
         Some(Phase::Verifying) => "verifying",
         Some(Phase::Pruning) => "pruning",
+        Some(Phase::Repairing) => "repairing",
         Some(_) => "working",
     }
 }

@@ -65,7 +65,7 @@ impl IndexSource {
             .map(|(session, counter)| self.read_segment(session, counter))
             .buffer_unordered(READS_AT_ONCE);
         while let Some(rows) = segments.next().await {
-            for row in rows?.iter().filter(|row| self.view.is_usable(row.pack.id)) {
+            for row in rows?.iter().filter(|row| self.view.is_reusable(row.pack.id)) {
                 known.add_directory(row.pack, &row.directory);
             }
         }
@@ -73,7 +73,7 @@ impl IndexSource {
         for (session, counters) in &self.interrupted {
             adopted.extend(self.packs_of(*session, counters).await?);
         }
-        adopted.retain(|row| self.view.is_usable(row.pack.id));
+        adopted.retain(|row| self.view.is_reusable(row.pack.id));
         for row in &adopted {
             known.add_directory(row.pack, &row.directory);
         }
@@ -146,11 +146,8 @@ fn adopt(directory: &PackDirectory, size_bytes: u64) -> Option<IndexedPack> {
 /// Announced sessions without a commit, and those that were given up.
 fn unfinished(overview: &Overview) -> Vec<SessionId> {
     let committed: BTreeSet<SessionId> = overview.listing.commits().collect();
-    let given_up = overview.history.commits.iter().map(|loaded| &loaded.commit);
-    let given_up: BTreeSet<SessionId> = given_up
-        .filter(|commit| commit.root.is_none() && commit.forwarding.is_none())
-        .map(|commit| commit.session)
-        .collect();
+    let given_up = overview.history.commits.iter().filter(|loaded| !loaded.is_made());
+    let given_up: BTreeSet<SessionId> = given_up.map(|loaded| loaded.commit.session).collect();
     let sessions = overview.listing.sessions();
     sessions.filter(|id| !committed.contains(id) || given_up.contains(id)).collect()
 }

@@ -303,7 +303,7 @@ impl Parent {
                 .filter(|(chunk, node)| {
                     let mut packs = node.packs();
                     packs.insert(chunk.pack.id);
-                    view.may_refer_to(&packs)
+                    view.may_reuse(&packs)
                 })
                 .map(|(chunk, _)| (chunk.id, chunk))
                 .collect(),

@@ -89,8 +89,8 @@ pub struct BackupOptions {
 /// What a copy says of the snapshot that it was made from, where a backup would speak of itself.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct CopyOf {
-    /// The first one of its kind.
-    pub(crate) original: Original,
+    /// The first one of its kind, if it is to be said.
+    pub(crate) original: Option<Original>,
     /// Its kind.
     pub(crate) kind: SnapshotKind,
     /// When its source began to be read: what changed later, a next backup must read.
@@ -101,10 +101,10 @@ pub(crate) struct CopyOf {
 
 impl CopyOf {
     fn describe(&self, commit: &mut Commit) {
-        commit.original = Some(self.original);
+        commit.original = self.original;
         commit.kind = session::kind_number(self.kind);
         commit.started = self.started;
-        commit.unreadable = self.unreadable;
+        commit.unreadable += self.unreadable;
     }
 }
 

@@ -42,7 +42,7 @@ pub(super) struct ParentPage {
     pub(super) loaded: LoadedPage,
     /// Group and entry numbers of all entries in order.
     flat: Vec<(u32, u32)>,
-    /// False if what it needs is condemned: its entries are read again.
+    /// False if what it needs is condemned or lost: its entries are read again.
     is_reusable: bool,
 }
 
@@ -53,7 +53,7 @@ impl ParentPage {
             .flat_map(|(group, rows)| (0..rows.entries.len()).map(move |row| (group, row)))
             .map(|(group, row)| (group as u32, row as u32))
             .collect();
-        let is_reusable = view.may_refer_to(&loaded.row.packs);
+        let is_reusable = view.may_reuse(&loaded.row.packs);
         Self { loaded, flat, is_reusable }
     }
 
@@ -161,10 +161,16 @@ impl ParentCursor {
         while self.page.as_ref().is_none_or(|page| self.index >= page.len()) {
             let Some(pages) = &mut self.pages else { return Ok(None) };
             match pages.blocking_recv() {
-                Some(loaded) => {
-                    self.page = Some(Arc::new(ParentPage::new(loaded?, &self.view)));
+                Some(Ok(loaded)) => {
+                    self.page = Some(Arc::new(ParentPage::new(loaded, &self.view)));
                     self.index = 0;
                 }
+                // what it listed is read again
+                Some(Err(error)) if error.kind() == ErrorKind::Damaged => {
+                    tracing::warn!(%error, "a page of the parent is left out");
+                    self.page = None;
+                }
+                Some(Err(error)) => return Err(error),
                 None => {
                     self.pages = None;
                     self.page = None;

@@ -50,6 +50,13 @@ pub(super) fn source_failed(error: io::Error) -> Error {
         .unwrap_or_else(|error| Error::new(ErrorKind::Io, "cannot read the source").because(error))
 }
 
+/// True for errors of the engine's own readers that say nothing about the one file: the storage
+/// that it comes from does not answer.
+fn is_of_all(error: &io::Error) -> bool {
+    let cause = error.get_ref().and_then(|cause| cause.downcast_ref::<Error>());
+    cause.is_some_and(|cause| cause.kind() != ErrorKind::Damaged)
+}
+
 /// Where one worker puts what it reads for one lane.
 pub(super) struct LaneWriter {
     pub(super) shared: Arc<Shared>,
@@ -110,7 +117,9 @@ impl FileReader {
     ) -> Result<io::Result<Vec<(usize, FileRead)>>> {
         match self.try_read(folder, found, wanted) {
             Ok(read) => Ok(Ok(read)),
-            Err(Failed::Item(error)) if self.is_all_or_nothing => Err(source_failed(error)),
+            Err(Failed::Item(error)) if self.is_all_or_nothing || is_of_all(&error) => {
+                Err(source_failed(error))
+            }
             Err(Failed::Item(error)) => Ok(Err(error)),
             Err(Failed::Run(error)) => Err(error),
         }

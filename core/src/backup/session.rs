@@ -142,6 +142,7 @@ impl Session {
             added_bytes: outcome.stored.bytes,
             forwarding: None,
             original: None,
+            is_repair: false,
         };
         if let Some(copy_of) = &outcome.copy_of {
             copy_of.describe(&mut commit);

@@ -26,18 +26,26 @@ pub(super) struct Changes {
     before: Option<Table>,
     /// Pages that both have.
     shared_pages: Arc<HashSet<ChunkId>>,
+    /// The other snapshot is the same one.
+    is_itself: bool,
 }
 
 impl Changes {
     /// Compares the nodes of both tables; reads no page.
     pub(super) async fn find(table: &Table, before: Option<Table>) -> Result<Self> {
         let Some(before) = before else {
-            return Ok(Self { before: None, shared_pages: Arc::default() });
+            return Ok(Self { before: None, shared_pages: Arc::default(), is_itself: false });
         };
         let old = page_ids(&before).await?;
         let mut shared_pages = page_ids(table).await?;
         shared_pages.retain(|id| old.contains(id));
-        Ok(Self { before: Some(before), shared_pages: Arc::new(shared_pages) })
+        let shared_pages = Arc::new(shared_pages);
+        Ok(Self { before: Some(before), shared_pages, is_itself: false })
+    }
+
+    /// Of a snapshot that is compared with itself.
+    pub(super) fn none() -> Self {
+        Self { before: None, shared_pages: Arc::default(), is_itself: true }
     }
 
     /// A walk along the other snapshot's table.
@@ -47,8 +55,8 @@ impl Changes {
                 feed(table, self.shared_pages.clone(), feeder)
             })
         });
-        let shared_pages = self.shared_pages.clone();
-        Cursor { pages, shared_pages, page: Page::default(), group: 0, entry: 0 }
+        let (shared_pages, is_itself) = (self.shared_pages.clone(), self.is_itself);
+        Cursor { pages, shared_pages, is_itself, page: Page::default(), group: 0, entry: 0 }
     }
 }
 
@@ -82,6 +90,7 @@ async fn feed(
 pub(super) struct Cursor {
     pages: Option<Feed<Page>>,
     shared_pages: Arc<HashSet<ChunkId>>,
+    is_itself: bool,
     page: Page,
     group: usize,
     entry: usize,
@@ -90,7 +99,7 @@ pub(super) struct Cursor {
 impl Cursor {
     /// For every entry of the page, whether it differs. Pages come in table order.
     pub(super) fn of_page(&mut self, loaded: &LoadedPage) -> Result<Vec<bool>> {
-        if self.shared_pages.contains(&loaded.row.chunk.id) {
+        if self.is_itself || self.shared_pages.contains(&loaded.row.chunk.id) {
             return Ok(vec![false; loaded.page.entries().count()]);
         }
         loaded.page.entries().map(|(folder, entry)| self.has_changed(folder, entry)).collect()

@@ -9,12 +9,14 @@ mod ahead;
 mod changes;
 mod feed;
 mod file;
+mod rescue;
 mod source;
 #[cfg(test)]
 mod tests;
 
 use std::sync::Arc;
 
+pub(crate) use self::rescue::rescue;
 use crate::{
     backup::{self, BackupOptions, BackupReport, CopyOf, Parent},
     compress::Compression,
@@ -113,7 +115,7 @@ impl Copier {
         let source = source::StoredSource::open(&self.origin, snapshot, before).await?;
         let original = snapshot.identity(self.origin.id());
         let copy_of = CopyOf {
-            original,
+            original: Some(original),
             kind: snapshot.kind,
             started: snapshot.started,
             unreadable: snapshot.unreadable,

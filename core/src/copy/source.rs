@@ -15,7 +15,7 @@ use super::{
 };
 use crate::{
     entry::{ChunkRef, Content, Details, Entry, EntryKind, Piece, TreePath},
-    error::Result,
+    error::{ErrorKind, Result},
     repository::{LoadedPage, Repository, Snapshot, Table, packs::PackReader},
     source::{Batch, Folder, Found, InodeKey, Scan, Source, SourceFile},
     tasks::{self, Task},
@@ -64,25 +64,38 @@ pub(super) struct StoredSource {
     table: Table,
     changes: Changes,
     shared: Arc<Shared>,
+    /// What cannot be read is left out.
+    is_rescue: bool,
 }
 
 impl StoredSource {
+    /// The snapshot without what of it is lost, to be saved beside itself.
+    pub(super) fn rescue(origin: &Repository, snapshot: &Snapshot) -> Self {
+        let table = origin.table(&snapshot.root).past_damage();
+        let source = Self::new(origin, snapshot, table, Changes::none());
+        Self { is_rescue: true, ..source }
+    }
+
     /// `before` is a snapshot of the same repository that the destination's parent is a copy of.
     pub(super) async fn open(
         origin: &Repository,
         snapshot: &Snapshot,
         before: Option<&Snapshot>,
     ) -> Result<Self> {
-        let chunk_bytes = origin.settings().chunking.max_bytes().max(SEGMENT_BYTES_MIN);
-        let count = (SEGMENTS_BYTES / chunk_bytes).clamp(SEGMENTS_MIN, SEGMENTS_MAX);
-        let packs = Arc::new(origin.packs().with_segments(count));
         let table = origin.table(&snapshot.root);
         let before = before.map(|before| origin.table(&before.root));
         let changes = Changes::find(&table, before).await?;
+        Ok(Self::new(origin, snapshot, table, changes))
+    }
+
+    fn new(origin: &Repository, snapshot: &Snapshot, table: Table, changes: Changes) -> Self {
+        let chunk_bytes = origin.settings().chunking.max_bytes().max(SEGMENT_BYTES_MIN);
+        let count = (SEGMENTS_BYTES / chunk_bytes).clamp(SEGMENTS_MIN, SEGMENTS_MAX);
+        let packs = Arc::new(origin.packs().with_segments(count));
         let ahead = Ahead::new(packs.clone(), count / 4);
         let (is_stopped, _) = watch::channel(false);
         let shared = Arc::new(Shared { packs, runtime: Handle::current(), ahead, is_stopped });
-        Ok(Self { snapshot: snapshot.clone(), table, changes, shared })
+        Self { snapshot: snapshot.clone(), table, changes, shared, is_rescue: false }
     }
 }
 
@@ -95,7 +108,8 @@ impl fmt::Debug for StoredSource {
 impl Source for StoredSource {
     fn scan(&self) -> io::Result<Box<dyn Scan + '_>> {
         let table = self.table.clone();
-        let feed = |feeder| feed(table, feeder);
+        let is_rescue = self.is_rescue;
+        let feed = |feeder| feed(table, is_rescue, feeder);
         Ok(Box::new(StoredScan {
             pages: Feed::start(&self.shared, "pages to copy", PAGES_MAX, feed),
             changes: self.changes.cursor(&self.shared),
@@ -109,7 +123,7 @@ impl Source for StoredSource {
     }
 
     fn is_all_or_nothing(&self) -> bool {
-        true
+        !self.is_rescue
     }
 
     fn interrupt(&self) {
@@ -117,9 +131,16 @@ impl Source for StoredSource {
     }
 }
 
-async fn feed(table: Table, feeder: Feeder<LoadedPage>) -> Feeder<LoadedPage> {
+async fn feed(table: Table, is_rescue: bool, feeder: Feeder<LoadedPage>) -> Feeder<LoadedPage> {
     let mut pages = table.pages();
     while let Some(page) = pages.next().await {
+        if let Err(error) = &page
+            && is_rescue
+            && error.kind() == ErrorKind::Damaged
+        {
+            tracing::warn!(%error, "a part of the table is left out");
+            continue;
+        }
         if !feeder.send(page).await {
             break;
         }

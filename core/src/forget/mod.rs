@@ -45,7 +45,8 @@ pub struct ForgetReport {
     pub already: Vec<SessionId>,
 }
 
-/// Forgets the snapshots `ids` of `survey`. `host` is recorded for people.
+/// Forgets the snapshots `ids` of `survey`; those whose commits cannot be read, too: only by
+/// their ids they can be told. `host` is recorded for people.
 ///
 /// # Errors
 /// `Invalid` if one of them is held, `NotFound` if there is no such snapshot: then nothing was
@@ -59,16 +60,18 @@ pub async fn forget(
     host: &str,
 ) -> Result<ForgetReport> {
     let mut report = ForgetReport::default();
-    let mut chosen: Vec<&Snapshot> = Vec::new();
+    let mut chosen: Vec<(SessionId, ObjectHash)> = Vec::new();
     for id in ids {
         match survey.snapshot(*id) {
-            Some(snapshot) => chosen.push(snapshot),
+            Some(snapshot) => chosen.push((snapshot.id, snapshot.hash)),
+            // nobody knows what was written
+            None if survey.unreadable.contains_key(id) => chosen.push((*id, ObjectHash::default())),
             None if survey.forgotten.contains(id) => report.already.push(*id),
             None => return Err(Error::new(ErrorKind::NotFound, "there is no such snapshot").on(id)),
         }
     }
     expect_not_held(survey, ids)?;
-    let writes = chosen.iter().map(|snapshot| bury(repository, snapshot.id, snapshot.hash, host));
+    let writes = chosen.iter().map(|(id, hash)| bury(repository, *id, *hash, host));
     let mut writes = stream::iter(writes).buffered(WRITES_AT_ONCE);
     while let Some((id, is_new)) = writes.try_next().await? {
         if is_new { report.forgotten.push(id) } else { report.already.push(id) }
@@ -132,18 +135,21 @@ async fn expect_not_held_meanwhile(repository: &Repository, ids: &[SessionId]) -
 /// # Errors
 /// `Invalid`, naming one that is.
 pub fn expect_not_held(survey: &Survey, ids: &[SessionId]) -> Result<()> {
-    let chosen = ids.iter().filter_map(|id| survey.snapshot(*id));
-    let held: Vec<&Snapshot> = chosen.filter(|one| survey.is_held(one)).collect();
+    let is_held = |id: &&SessionId| match survey.snapshot(**id) {
+        Some(snapshot) => survey.is_held(snapshot),
+        None => survey.unreadable.get(*id).is_some_and(|is_held| *is_held),
+    };
+    let held: Vec<SessionId> = ids.iter().filter(is_held).copied().collect();
     let Some(first) = held.first() else { return Ok(()) };
     let message = match held.len() {
         1 => "is held and cannot be forgotten".to_owned(),
         more => format!("is held and cannot be forgotten; neither can {} others", more - 1),
     };
-    let hint = match survey.unlabelled.contains(&first.id) {
+    let hint = match survey.unlabelled.contains(first) {
         true => "its label is damaged, so it counts as held; `strongroom release` writes a new one",
         false => "`strongroom release` lets it go",
     };
-    Err(Error::new(ErrorKind::Invalid, message).on(first.id).hint(hint))
+    Err(Error::new(ErrorKind::Invalid, message).on(first).hint(hint))
 }
 
 /// Checks that each group of `snapshots` keeps a snapshot without `ids`.

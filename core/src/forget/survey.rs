@@ -30,6 +30,9 @@ pub struct Survey {
     pub unlabelled: BTreeSet<SessionId>,
     /// Those that were forgotten.
     pub forgotten: BTreeSet<SessionId>,
+    /// Snapshots whose commits cannot be read, and whether they are held: they can be forgotten
+    /// by their ids.
+    pub unreadable: BTreeMap<SessionId, bool>,
     /// What could not be read.
     pub damaged: Vec<Problem>,
 }
@@ -60,6 +63,7 @@ impl Survey {
             unlabelled: labelled
                 .filter(|id| live.contains(id) && !history.labels.contains_key(id))
                 .collect(),
+            unreadable: unreadable(listing, &history),
             forgotten: history.tombstones.clone(),
             snapshots: list.snapshots,
             damaged: list.damaged,
@@ -88,6 +92,23 @@ impl Survey {
             is_held: self.is_held(snapshot),
         }
     }
+}
+
+/// Sessions with a commit that cannot be read. What labels say of them counts.
+fn unreadable(listing: &MetaListing, history: &History) -> BTreeMap<SessionId, bool> {
+    let labels = listing.names().filter_map(|name| match name {
+        MetaName::Label(session, _) => Some(session),
+        _ => None,
+    });
+    let labelled: BTreeSet<SessionId> = labels.collect();
+    let is_held = |id: &SessionId| match history.labels.get(id) {
+        Some(label) => label.is_held,
+        None => labelled.contains(id),
+    };
+    let damaged: BTreeSet<&str> =
+        history.damaged.iter().map(|problem| problem.item.as_str()).collect();
+    let is_damaged = |id: &SessionId| damaged.contains(MetaName::Commit(*id).to_string().as_str());
+    listing.commits().filter(is_damaged).map(|id| (id, is_held(&id))).collect()
 }
 
 /// What is known of when each snapshot was made.

@@ -91,9 +91,16 @@ pub struct Commit {
     pub forwarding: Option<Forwarding>,
     /// What it is a copy of.
     pub original: Option<Original>,
+    /// True for sessions that only wrote parts of the index anew.
+    pub is_repair: bool,
 }
 
 impl Commit {
+    /// True for snapshots, maintenance and repair, false for sessions that were given up.
+    pub fn is_made(&self) -> bool {
+        self.root.is_some() || self.forwarding.is_some() || self.is_repair
+    }
+
     /// The commit as bytes, before sealing.
     pub fn encode(&self) -> Vec<u8> {
         cbor::encode_with(|out| self.encode_fields(out))
@@ -105,6 +112,7 @@ impl Commit {
             self.parent.is_some(),
             self.forwarding.is_some(),
             self.original.is_some(),
+            self.is_repair,
         ];
         out.map(19 + optional.into_iter().filter(|is_there| *is_there).count() as u64)?;
         out.u32(0)?.bytes(self.repository.as_bytes())?;
@@ -147,6 +155,9 @@ impl Commit {
         if let Some(original) = &self.original {
             out.u32(22)?.array(2)?;
             out.bytes(original.repository.as_bytes())?.bytes(original.snapshot.as_bytes())?;
+        }
+        if self.is_repair {
+            out.u32(23)?.bool(true)?;
         }
         Ok(())
     }
@@ -191,6 +202,7 @@ impl Commit {
             20 => self.added_bytes = input.u64()?,
             21 => self.forwarding = Some(Forwarding::decode(input)?),
             22 => self.original = Some(decode_original(input)?),
+            23 => self.is_repair = input.bool()?,
             _ => return Ok(false),
         }
         Ok(true)
@@ -222,6 +234,7 @@ impl Commit {
             added_bytes: 0,
             forwarding: None,
             original: None,
+            is_repair: false,
         }
     }
 }
@@ -333,6 +346,9 @@ mod tests {
     fn round_trip() {
         let commit = sample();
         assert_eq!(Commit::decode(&commit.encode()).unwrap(), commit);
+        let repair = Commit { is_repair: true, root: None, ..commit.clone() };
+        assert!(repair.is_made());
+        assert_eq!(Commit::decode(&repair.encode()).unwrap(), repair);
         let given_up = Commit { root: None, parent: None, original: None, ..commit };
         assert_eq!(Commit::decode(&given_up.encode()).unwrap(), given_up);
         let mut forwarding = Forwarding::default();

@@ -8,6 +8,7 @@ pub(crate) mod cbor;
 pub mod collector;
 pub mod commit;
 pub mod copy;
+pub mod damage;
 pub mod descriptor;
 pub mod epoch;
 pub mod forwarding;

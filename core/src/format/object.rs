@@ -59,6 +59,8 @@ pub enum ObjectType {
     SlotNote = 12,
     /// A key epoch that is in force.
     Epoch = 13,
+    /// What is known to be lost.
+    Damage = 14,
 }
 
 impl ObjectType {
@@ -83,6 +85,7 @@ impl ObjectType {
             Self::Label => "label",
             Self::SlotNote => "key slot's note",
             Self::Epoch => "key epoch",
+            Self::Damage => "record of damage",
         }
     }
 

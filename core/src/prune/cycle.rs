@@ -93,12 +93,14 @@ impl Cycle<'_> {
             return Err(overtaken());
         }
         self.monitor.phase(Phase::Reading);
-        let used = usage::measure(self.repository, &overview, self.monitor).await?;
+        let snapshots: Vec<_> = overview.history.snapshots().collect();
+        let used = usage::measure(self.repository, &overview, &snapshots, self.monitor).await?;
         self.sizes = used.packs.iter().map(|(pack, usage)| (*pack, usage.size_bytes)).collect();
         let space = self.repository.target().capabilities().await?.space;
         let plan = plan::plan(
             &Facts {
                 overview: &overview,
+                needed: self.repository.needed_packs(&overview.history).await?,
                 usage: &used,
                 epoch: self.repository.keys().current().epoch(),
                 pack_target_bytes: u64::from(self.repository.settings().pack_target_bytes),
@@ -186,7 +188,7 @@ impl Cycle<'_> {
             return Err(overtaken());
         }
         let history = &overview.history;
-        let needed = history.forwarding.resolve(&history.references());
+        let needed = self.repository.needed_packs(history).await?;
         let partly: PackSet = head.packs.iter().filter(|pack| needed.contains(*pack)).collect();
         let moved = match partly.is_empty() && !compacts_index {
             true => None,
@@ -266,6 +268,7 @@ impl Cycle<'_> {
         if compacts_index {
             let mut left_out = head.packs.clone();
             left_out.union(&head.gone);
+            left_out.union(&overview.history.lost);
             moved.kept.iter().for_each(|pack| left_out.remove(pack));
             cleanup::copy_index(repository, overview, &left_out, &mut writer).await?;
         }
@@ -382,9 +385,8 @@ struct Maintained {
 
 /// Snapshots and maintenance that later listings must show, unless they were forgotten.
 fn catalogue(overview: &Overview) -> Vec<SessionId> {
-    let commits = overview.history.commits.iter().map(|loaded| &loaded.commit);
-    let live = commits.filter(|commit| commit.root.is_some() || commit.forwarding.is_some());
-    live.map(|commit| commit.session).collect()
+    let live = overview.history.commits.iter().filter(|loaded| loaded.is_made());
+    live.map(|loaded| loaded.commit.session).collect()
 }
 
 /// All forwarding that is still needed: earlier rows lead on to where their packs went now. Rows

@@ -17,7 +17,7 @@ mod references;
 mod rewrite;
 #[cfg(test)]
 mod tests;
-mod usage;
+pub(crate) mod usage;
 
 use std::{sync::Arc, time::Duration};
 

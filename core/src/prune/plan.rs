@@ -61,6 +61,8 @@ impl Plan {
 /// What is known when a plan is made.
 pub(super) struct Facts<'a> {
     pub(super) overview: &'a Overview,
+    /// Every pack that snapshots need.
+    pub(super) needed: PackSet,
     pub(super) usage: &'a Usage,
     /// The key epoch that new packs are sealed in.
     pub(super) epoch: u32,
@@ -73,7 +75,7 @@ pub(super) struct Facts<'a> {
 pub(super) fn plan(facts: &Facts<'_>, options: &PruneOptions) -> Plan {
     let history = &facts.overview.history;
     let references = history.references();
-    let needed = history.forwarding.resolve(&references);
+    let needed = &facts.needed;
     let ended: BTreeSet<SessionId> = facts.overview.listing.commits().collect();
     let mut plan = Plan::default();
     let mut partly = Vec::new();

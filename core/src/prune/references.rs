@@ -29,11 +29,11 @@ pub(super) struct Reference {
 
 /// What could not be found out.
 #[derive(Debug, Default)]
-pub(super) struct Blind {
+pub(crate) struct Blind {
     /// Packs that unreadable parts of tables may refer to: nobody knows what of them is needed.
     pub(super) packs: PackSet,
     /// How many parts could not be read.
-    pub(super) parts: u64,
+    pub(crate) parts: u64,
 }
 
 /// Calls `found` for every reference of `snapshots`; the same one may come several times.

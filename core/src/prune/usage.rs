@@ -26,22 +26,26 @@ const CHUNKS_AT_ONCE: u64 = 4 << 20;
 
 /// What is known of a stored pack.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub(super) struct PackUsage {
+pub(crate) struct PackUsage {
     /// Size of the object, in bytes.
-    pub(super) size_bytes: u64,
+    pub(crate) size_bytes: u64,
     /// Plaintext of all its chunks; 0 if no index row tells.
-    pub(super) plain_bytes: u64,
+    pub(crate) plain_bytes: u64,
     /// Plaintext of the chunks that snapshots need.
-    pub(super) live_bytes: u64,
+    pub(crate) live_bytes: u64,
+    /// That part of it that belongs to tables.
+    pub(crate) table_bytes: u64,
     /// How many chunks it has.
-    pub(super) chunks: u64,
+    pub(crate) chunks: u64,
+    /// Those of them that snapshots need.
+    pub(crate) live_chunks: u64,
     /// The key epoch it is sealed in, if an index row tells.
     pub(super) epoch: Option<u32>,
 }
 
 impl PackUsage {
     /// About how many bytes of the object nobody needs.
-    pub(super) fn unused_bytes(&self) -> u64 {
+    pub(crate) fn unused_bytes(&self) -> u64 {
         if self.plain_bytes == 0 {
             return 0;
         }
@@ -52,13 +56,13 @@ impl PackUsage {
 
 /// Usage by pack.
 #[derive(Debug, Default)]
-pub(super) struct Usage {
-    pub(super) packs: BTreeMap<PackId, PackUsage>,
+pub(crate) struct Usage {
+    pub(crate) packs: BTreeMap<PackId, PackUsage>,
     /// Index segments that count, and rows in them of packs that are no longer there.
-    pub(super) index_segments: u64,
+    pub(crate) index_segments: u64,
     pub(super) index_rows: u64,
     pub(super) index_rows_void: u64,
-    pub(super) blind: Blind,
+    pub(crate) blind: Blind,
 }
 
 /// All stored packs with their sizes.
@@ -111,10 +115,11 @@ pub(super) async fn read_segment(
     }
 }
 
-/// Measures what the live snapshots need of every stored pack.
-pub(super) async fn measure(
+/// Measures what `snapshots` need of every stored pack.
+pub(crate) async fn measure(
     repository: &Repository,
     overview: &Overview,
+    snapshots: &[&LoadedCommit],
     monitor: &dyn Monitor,
 ) -> Result<Usage> {
     let mut usage = Usage { packs: stored_packs(repository).await?, ..Usage::default() };
@@ -123,6 +128,10 @@ pub(super) async fn measure(
     let (mut rows, mut void) = (0, 0);
     each_row(repository, &segments, &mut |row| {
         rows += 1;
+        if overview.view.is_damaged(row.pack.id) {
+            // not void, and nothing to be rewritten: what is lost of it would not come along
+            return;
+        }
         match usage.packs.get_mut(&row.pack.id) {
             Some(pack) if overview.view.is_usable(row.pack.id) => describe(pack, &row),
             _ => void += 1,
@@ -130,20 +139,22 @@ pub(super) async fn measure(
     })
     .await?;
     (usage.index_rows, usage.index_rows_void) = (rows, void);
-    let snapshots: Vec<&LoadedCommit> = overview.history.snapshots().collect();
     let chunks: u64 = usage.packs.values().map(|pack| pack.chunks).sum();
     let shares = chunks.div_ceil(CHUNKS_AT_ONCE).max(1);
     for share in 0..shares {
         let mut seen: HashSet<u64> = HashSet::new();
         let packs = &mut usage.packs;
-        usage.blind = references::walk(repository, &snapshots, monitor, &mut |reference| {
+        usage.blind = references::walk(repository, snapshots, monitor, &mut |reference| {
             let chunk = reference.chunk;
             let fingerprint = fingerprint(&chunk.id.0, chunk.pack.id);
             if fingerprint % shares == share
                 && let Some(pack) = packs.get_mut(&chunk.pack.id)
                 && seen.insert(fingerprint)
             {
-                pack.live_bytes += u64::from(chunk.len_bytes);
+                let bytes = u64::from(chunk.len_bytes);
+                pack.live_bytes += bytes;
+                pack.table_bytes += if reference.is_table { bytes } else { 0 };
+                pack.live_chunks += 1;
             }
         })
         .await?;

@@ -35,9 +35,9 @@ pub struct LoadedCommit {
 }
 
 impl LoadedCommit {
-    /// True for snapshots and maintenance, false for sessions that were given up.
+    /// True for snapshots, maintenance and repair, false for sessions that were given up.
     pub fn is_made(&self) -> bool {
-        self.commit.root.is_some() || self.commit.forwarding.is_some()
+        self.commit.is_made()
     }
 }
 

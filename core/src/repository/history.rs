@@ -37,6 +37,8 @@ pub struct History {
     pub labels: BTreeMap<SessionId, Label>,
     /// Where rewritten packs went.
     pub forwarding: Arc<Forwarding>,
+    /// Packs of which something is known to be lost: nothing new refers to them.
+    pub lost: PackSet,
     /// What could not be read.
     pub damaged: Vec<Problem>,
 }
@@ -97,6 +99,7 @@ impl Repository {
         }
         history.forwarding = Arc::new(forwarding);
         self.packs().follow(history.forwarding.clone(), listing.newest_head());
+        history.lost = self.load_damage(listing).await?.packs().clone();
         self.check_pin(listing, &history).await?;
         Ok(history)
     }

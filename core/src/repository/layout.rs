@@ -10,6 +10,7 @@
 //! meta/labels/<session>/<n>      what people say of a snapshot since
 //! meta/tombstones/<session>      it was forgotten
 //! meta/collector/<n>             steps of the collector
+//! meta/damage/<random>           what is known to be lost
 //! packs/<session>/<n>            its packs
 //! ```
 //! Everything small lies under one prefix: one listing shows it all.
@@ -29,6 +30,8 @@ pub const SLOTS: &str = "meta/keys";
 pub const META: &str = "meta";
 /// Folder of collector heads.
 pub const COLLECTOR: &str = "meta/collector";
+/// Folder of what is known to be lost.
+pub const DAMAGE: &str = "meta/damage";
 /// Folder of packs.
 pub const PACKS: &str = "packs";
 
@@ -51,6 +54,8 @@ pub enum MetaName {
     Tombstone(SessionId),
     /// A collector head.
     Collector(u64),
+    /// What is known to be lost.
+    Damage([u8; 16]),
 }
 
 impl MetaName {
@@ -70,6 +75,7 @@ impl MetaName {
             }
             ["meta", "tombstones", id] => id.parse().ok().map(Self::Tombstone),
             ["meta", "collector", number] => parse_counter(number).map(Self::Collector),
+            ["meta", "damage", name] => parse_slot(name).map(Self::Damage),
             _ => None,
         }
     }
@@ -86,6 +92,7 @@ impl std::fmt::Display for MetaName {
             Self::Label(id, counter) => write!(f, "meta/labels/{id}/{counter}"),
             Self::Tombstone(id) => write!(f, "meta/tombstones/{id}"),
             Self::Collector(number) => write!(f, "meta/collector/{number}"),
+            Self::Damage(name) => write!(f, "{DAMAGE}/{}", hex(name)),
         }
     }
 }
@@ -151,6 +158,7 @@ mod tests {
             MetaName::Label(session, 3),
             MetaName::Tombstone(session),
             MetaName::Collector(u64::MAX),
+            MetaName::Damage([0x3c; 16]),
         ] {
             assert_eq!(MetaName::of(&key(&name.to_string()).unwrap()), Some(name));
         }

@@ -1,6 +1,12 @@
 //! What one listing of everything small shows.
 
-use std::collections::BTreeSet;
+use std::{
+    collections::BTreeSet,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+};
 
 use futures::TryStreamExt;
 
@@ -11,7 +17,7 @@ use super::{
 };
 use crate::{
     error::{Error, ErrorKind, Result},
-    id::SessionId,
+    id::{SessionId, SlotId},
     target::{ObjectMeta, SharedTarget},
 };
 
@@ -105,6 +111,30 @@ impl MetaListing {
     }
 }
 
+/// The key slot that opened the repository from a copy, until a listing has shown that it is
+/// still there: a run that is under way is not told of every new password.
+#[derive(Debug, Clone, Default)]
+pub(super) struct RememberedSlot {
+    slot: Option<SlotId>,
+    was_seen: Arc<AtomicBool>,
+}
+
+impl RememberedSlot {
+    /// `slot`, if only its copy was looked at.
+    pub(super) fn new(slot: Option<SlotId>) -> Self {
+        Self { slot, was_seen: Arc::default() }
+    }
+
+    /// True if `listing` shows it, or an earlier one did, or it need not be looked for.
+    fn is_in(&self, listing: &MetaListing) -> bool {
+        let Some(slot) = self.slot else { return true };
+        if listing.names().any(|name| name == MetaName::Slot(slot.0)) {
+            self.was_seen.store(true, Ordering::Relaxed);
+        }
+        self.was_seen.load(Ordering::Relaxed)
+    }
+}
+
 impl Repository {
     /// One listing of everything small.
     ///
@@ -116,20 +146,23 @@ impl Repository {
     }
 
     /// As [`Self::list_meta`], of key slots and epochs alone.
-    pub(super) async fn list_slots(&self) -> Result<MetaListing> {
+    pub(crate) async fn list_slots(&self) -> Result<MetaListing> {
         self.list_below(layout::SLOTS).await
     }
 
     async fn list_below(&self, folder: &str) -> Result<MetaListing> {
         let listing = MetaListing::of(self.target(), folder).await?;
         self.expect_remembered_slot(&listing).await?;
-        self.expect_known_epochs(&listing).await?;
+        self.expect_known_epoch(listing.newest_epoch()).await?;
         Ok(listing)
     }
 
     /// Who opened the repository before the keys were rotated cannot read all that follows.
-    async fn expect_known_epochs(&self, listing: &MetaListing) -> Result<()> {
-        if listing.newest_epoch() <= highest(self.keys().masters()) {
+    ///
+    /// # Errors
+    /// `Conflict` if `newest`, an epoch that was listed, is newer than all of its keys.
+    pub(crate) async fn expect_known_epoch(&self, newest: u32) -> Result<()> {
+        if newest <= highest(self.keys().masters()) {
             return Ok(());
         }
         self.cache().keep(|_| false).await;
@@ -166,11 +199,10 @@ impl Repository {
         numbers.max().unwrap_or(0)
     }
 
-    /// Slots have random names: while the one that opened the repository is there, the
-    /// repository is the one that was remembered, and the password still holds.
+    /// Slots have random names: where the one that opened the repository is there, the
+    /// repository is the one that was remembered, and the password still held when this run began.
     async fn expect_remembered_slot(&self, listing: &MetaListing) -> Result<()> {
-        let Some(slot) = self.0.remembered_slot else { return Ok(()) };
-        if listing.names().any(|name| name == slot) {
+        if self.0.remembered_slot.is_in(listing) {
             return Ok(());
         }
         self.cache().keep(|_| false).await;

@@ -12,6 +12,7 @@ mod announce;
 mod cache;
 mod commits;
 mod credential;
+mod damage;
 mod heads;
 mod history;
 mod listing;
@@ -50,7 +51,7 @@ pub(crate) use self::{
     protection::heal,
     view::{Overview, WriterView},
 };
-use self::{layout::MetaName, packs::PackReader, protection::Guarded, table::References};
+use self::{listing::RememberedSlot, packs::PackReader, protection::Guarded, table::References};
 use crate::{
     crypto::KeyRing,
     format::{descriptor::Settings, page::TableRoot},
@@ -96,8 +97,8 @@ struct Inner {
     packs: Arc<PackReader>,
     cache: Cache,
     pins: Pins,
-    /// The key slot that opened it, if only the copy in the cache was looked at.
-    remembered_slot: Option<MetaName>,
+    /// The key slot that opened it, as long as only the copy in the cache was looked at.
+    remembered_slot: RememberedSlot,
     /// The key slot that opened it.
     slot: SlotId,
     agent: Option<Arc<dyn KeyAgent>>,
@@ -128,7 +129,7 @@ impl Repository {
             },
             cache,
             pins: inner.pins.clone(),
-            remembered_slot: inner.remembered_slot,
+            remembered_slot: inner.remembered_slot.clone(),
             slot: inner.slot,
             agent: inner.agent.clone(),
         }

@@ -8,7 +8,7 @@ use zeroize::Zeroizing;
 use super::{
     Cache, Credential, Inner, KeyAgent, Pins, Repository, Storage, Unlock,
     layout::{self, MetaName},
-    listing::MetaListing,
+    listing::{MetaListing, RememberedSlot},
     packs::PackReader,
     protection::{Guarded, is_curable, is_protected, read_healing},
     unlock::{Unlocked, highest, secret_of, unlock, unlock_remembered},
@@ -209,7 +209,7 @@ impl Place {
         let Unlocked { id: slot, keys, .. } = unlocked;
         let packs = PackReader::new(guarded.target.clone(), keys.clone(), cache.clone());
         let packs = Arc::new(packs);
-        let remembered_slot = is_remembered.then_some(MetaName::Slot(slot.0));
+        let remembered_slot = RememberedSlot::new(is_remembered.then_some(slot));
         Inner { guarded, runtime, keys, settings, packs, cache, pins, remembered_slot, slot, agent }
             .into_repository()
     }

@@ -1,5 +1,7 @@
 //! Reading packs: directories, segments, chunks, each checked before it is given out.
 
+mod locate;
+
 use std::{
     collections::{BTreeMap, VecDeque},
     ops::Range,
@@ -13,8 +15,9 @@ use bytes::Bytes;
 use tokio::sync::OnceCell;
 
 use super::{
-    Inner, Repository,
+    Inner,
     cache::{Cache, directory_name, segment_name},
+    damage::KnownDamage,
     layout,
     protection::{heal, is_curable},
 };
@@ -24,11 +27,11 @@ use crate::{
     entry::{ChunkRef, PackRef},
     error::{Error, ErrorKind, Result},
     format::{
+        damage::Damage,
         forwarding::Forwarding,
         pack::{DIRECTORY_READ_BYTES, Directory, PackHead, PackOpener, SegmentRow},
     },
     id::{ChunkId, PackId},
-    packset::PackSet,
     target::{ByteRange, ObjectKey, SharedTarget, TargetErrorKind},
 };
 
@@ -173,6 +176,10 @@ pub struct PackReader {
     generation: AtomicU64,
     /// Who can tell where packs went since.
     owner: OnceLock<Weak<Inner>>,
+    /// What is known to be lost.
+    known: RwLock<Arc<KnownDamage>>,
+    /// What is taken for lost though nothing that is stored says so.
+    suspects: RwLock<Damage>,
     /// Directories of packs that took the place of others: only their names are known.
     successors: Recent<PackId, Arc<PackDirectory>>,
 }
@@ -216,103 +223,10 @@ impl PackReader {
             forwarding: RwLock::default(),
             generation: AtomicU64::new(0),
             owner: OnceLock::new(),
+            known: RwLock::default(),
+            suspects: RwLock::default(),
             successors: Recent::new(DIRECTORIES_MAX),
         }
-    }
-
-    /// Looks for the content of rewritten packs where `forwarding` says from now on: what was
-    /// true at the collector's `generation`.
-    pub(crate) fn follow(&self, forwarding: Arc<Forwarding>, generation: u64) {
-        *self.forwarding.write().unwrap_or_else(PoisonError::into_inner) = forwarding;
-        self.generation.store(generation, Ordering::Relaxed);
-    }
-
-    /// Knows where packs went as `other` does.
-    pub(super) fn follow_as(&self, other: &Self) {
-        self.follow(other.forwarding(), other.generation.load(Ordering::Relaxed));
-    }
-
-    /// Asks `owner` where packs went that are not there any more.
-    pub(super) fn ask(&self, owner: &Arc<Inner>) {
-        // a reader has one owner for all of its life
-        let _ = self.owner.set(Arc::downgrade(owner));
-    }
-
-    /// Where rewritten packs went, as far as this reader knows.
-    pub(crate) fn forwarding(&self) -> Arc<Forwarding> {
-        self.forwarding.read().unwrap_or_else(PoisonError::into_inner).clone()
-    }
-
-    /// True if some of these packs were rewritten.
-    pub(crate) fn has_moved(&self, packs: &PackSet) -> bool {
-        let forwarding = self.forwarding();
-        !forwarding.is_empty() && packs.iter().any(|pack| forwarding.of(pack).is_some())
-    }
-
-    /// True if a prune has rewritten the pack, be it since this reader was made: packs may go
-    /// while they are read. Costs a listing of the collector heads where that is not known yet.
-    pub(crate) async fn was_moved(&self, pack: PackId) -> bool {
-        if self.forwarding().of(pack).is_some() {
-            return true;
-        }
-        let caught_up = self.catch_up().await;
-        if let Err(error) = &caught_up {
-            tracing::warn!(%error, "where packs went cannot be found out");
-        }
-        caught_up.is_ok() && self.forwarding().of(pack).is_some()
-    }
-
-    /// Learns what prunes did since.
-    async fn catch_up(&self) -> Result<()> {
-        let Some(owner) = self.owner.get().and_then(Weak::upgrade) else { return Ok(()) };
-        let repository = Repository(owner);
-        if repository.newest_head_number().await? == self.generation.load(Ordering::Relaxed) {
-            return Ok(());
-        }
-        let listing = repository.list_meta().await?;
-        let history = repository.load_history(&listing).await?;
-        self.follow(history.forwarding, listing.newest_head());
-        Ok(())
-    }
-
-    /// Where the chunk lies now: elsewhere than referred to if its pack was rewritten.
-    ///
-    /// # Errors
-    /// `Damaged` if no pack that took the place of its own has it.
-    pub async fn locate(&self, chunk: &ChunkRef) -> Result<ChunkRef> {
-        loop {
-            let forwarding = self.forwarding();
-            let Some(successors) = forwarding.of(chunk.pack.id) else { return Ok(*chunk) };
-            match self.locate_in(successors, chunk).await {
-                // a prune may have rewritten the successors, too
-                Err((pack, error)) if error.kind() == ErrorKind::Damaged => {
-                    let is_elsewhere = match pack {
-                        Some(pack) => self.was_moved(pack).await,
-                        None => false,
-                    };
-                    if !is_elsewhere || Arc::ptr_eq(&forwarding, &self.forwarding()) {
-                        return Err(error);
-                    }
-                }
-                outcome => return outcome.map_err(|(_, error)| error),
-            }
-        }
-    }
-
-    /// Looks for the chunk in `successors`; an error names the one that could not be read.
-    async fn locate_in(
-        &self,
-        successors: &PackSet,
-        chunk: &ChunkRef,
-    ) -> std::result::Result<ChunkRef, (Option<PackId>, Error)> {
-        for pack in successors.iter() {
-            let directory = self.successor(pack).await.map_err(|error| (Some(pack), error))?;
-            if let Some(segment) = directory.segment_of(&chunk.id) {
-                return Ok(ChunkRef { pack: directory.pack, segment, ..*chunk });
-            }
-        }
-        let why = format!("was rewritten, and chunk {} did not come along", chunk.id);
-        Err((None, Error::damaged(format!("packs/{}", chunk.pack.id), why)))
     }
 
     async fn successor(&self, pack: PackId) -> Result<Arc<PackDirectory>> {
@@ -340,6 +254,8 @@ impl PackReader {
             forwarding: RwLock::new(self.forwarding()),
             generation: AtomicU64::new(self.generation.load(Ordering::Relaxed)),
             owner: self.owner.clone(),
+            known: RwLock::new(self.known_damage()),
+            suspects: RwLock::default(),
             successors: Recent::new(DIRECTORIES_MAX),
         }
     }
@@ -480,7 +396,7 @@ impl PackReader {
         let mut chunk = self.locate(chunk).await?;
         loop {
             match self.stored_chunk(&chunk).await {
-                Err(error) if self.went_away(&chunk, &error).await => {
+                Err(error) if self.went_away(&chunk, &error).await? => {
                     chunk = self.locate(&chunk).await?;
                 }
                 outcome => return outcome,
@@ -489,8 +405,8 @@ impl PackReader {
     }
 
     /// True if `error` came of a prune that rewrote the pack meanwhile.
-    async fn went_away(&self, chunk: &ChunkRef, error: &Error) -> bool {
-        error.kind() == ErrorKind::Damaged && self.was_moved(chunk.pack.id).await
+    async fn went_away(&self, chunk: &ChunkRef, error: &Error) -> Result<bool> {
+        Ok(error.kind() == ErrorKind::Damaged && self.was_moved(chunk.pack.id).await?)
     }
 
     async fn stored_chunk(&self, chunk: &ChunkRef) -> Result<Bytes> {
@@ -508,7 +424,7 @@ impl PackReader {
         let mut chunk = self.locate(chunk).await?;
         loop {
             match self.stored_table_chunk(&chunk).await {
-                Err(error) if self.went_away(&chunk, &error).await => {
+                Err(error) if self.went_away(&chunk, &error).await? => {
                     chunk = self.locate(&chunk).await?;
                 }
                 outcome => return outcome,

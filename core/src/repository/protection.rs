@@ -25,6 +25,7 @@ const COPIED: &[&str] = &[
     layout::DESCRIPTOR,
     layout::SLOTS,
     layout::COLLECTOR,
+    layout::DAMAGE,
     "meta/snapshots",
     "meta/index",
     "meta/labels",

@@ -40,11 +40,17 @@ pub struct Table {
     packs: Arc<PackReader>,
     root: TableRoot,
     references: References,
+    goes_past_damage: bool,
 }
 
 impl Table {
     pub(crate) fn new(packs: Arc<PackReader>, root: TableRoot, references: References) -> Self {
-        Self { packs, root, references }
+        Self { packs, root, references, goes_past_damage: false }
+    }
+
+    /// The same table, of which a walk goes on after a part that cannot be read.
+    pub(crate) fn past_damage(self) -> Self {
+        Self { goes_past_damage: true, ..self }
     }
 
     /// All pages in order.
@@ -78,9 +84,11 @@ impl Table {
             stack: Vec::new(),
             ready: VecDeque::new(),
         };
-        stream::unfold(walk, |mut walk| async move {
+        let goes_past_damage = self.goes_past_damage;
+        stream::unfold(walk, move |mut walk| async move {
             let item = walk.next().await.transpose()?;
-            let failed = item.is_err();
+            let is_past = |error: &Error| goes_past_damage && error.kind() == ErrorKind::Damaged;
+            let failed = item.as_ref().is_err_and(|error| !is_past(error));
             if failed {
                 walk.stack.clear();
                 walk.ready.clear();

@@ -68,11 +68,15 @@ impl Unlock {
             return Ok(None);
         }
         if let Some(masters) = self.recall(repository, id, info.kind, bytes) {
+            tracing::debug!(slot = %id, "the agent opens the key slot");
             return Ok(Some(masters));
         }
         let Some(secret) = self.credential.as_ref().map(secret_of) else { return Ok(None) };
         if secret.kind() != info.kind {
             return Ok(None);
+        }
+        if info.kind == SlotKind::Password {
+            tracing::debug!(slot = %id, "the password is hashed for the key slot");
         }
         let stretched = slot::stretch(&secret, bytes)?;
         let masters = match slot::open_stretched(repository, &stretched, bytes) {

@@ -22,6 +22,7 @@ use crate::{
 pub(crate) struct WriterView {
     head: CollectorHead,
     forwarding: Arc<Forwarding>,
+    lost: PackSet,
 }
 
 impl WriterView {
@@ -38,6 +39,25 @@ impl WriterView {
     /// True if new references to this pack are safe: it is neither condemned nor gone.
     pub(crate) fn is_usable(&self, pack: PackId) -> bool {
         !self.head.packs.contains(pack) && !self.head.gone.contains(pack)
+    }
+
+    /// True if something of this pack is known to be lost.
+    pub(crate) fn is_damaged(&self, pack: PackId) -> bool {
+        self.lost.contains(pack)
+    }
+
+    /// True if a writer should refer to what the pack holds rather than store it again: that is
+    /// safe, and nothing of the pack is known to be lost.
+    pub(crate) fn is_reusable(&self, pack: PackId) -> bool {
+        self.is_usable(pack) && !self.is_damaged(pack)
+    }
+
+    /// As [`Self::may_refer_to`], and nothing of the packs is known to be lost.
+    pub(crate) fn may_reuse(&self, packs: &PackSet) -> bool {
+        let is_whole = self.lost.is_empty()
+            || !packs.intersects(&self.lost)
+                && !self.forwarding.resolve(packs).intersects(&self.lost);
+        is_whole && self.may_refer_to(packs)
     }
 
     /// True if what refers to these packs, and was stored earlier, may be taken over as it is:
@@ -82,8 +102,9 @@ impl Repository {
                 Err(error) => return Err(error),
             };
             let history = self.load_history(&listing).await?;
-            let forwarding = history.forwarding.clone();
-            return Ok(Overview { listing, history, view: WriterView { head, forwarding } });
+            let (forwarding, lost) = (history.forwarding.clone(), history.lost.clone());
+            let view = WriterView { head, forwarding, lost };
+            return Ok(Overview { listing, history, view });
         }
     }
 

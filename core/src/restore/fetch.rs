@@ -166,7 +166,7 @@ async fn instead(
     parts: impl Iterator<Item = (u32, Vec<Use>)>,
     error: Error,
 ) -> Result<Vec<Read>> {
-    if !is_of_one_object(&error) || !context.packs.was_moved(pack.id).await {
+    if !is_of_one_object(&error) || !context.packs.was_moved(pack.id).await? {
         return fail_all(parts.flat_map(|(_, uses)| uses), error).map(|()| Vec::new());
     }
     let mut moved: BTreeMap<PackRef, Segments> = BTreeMap::new();

@@ -75,6 +75,7 @@ impl Run<'_> {
             let Some(chunk) = self.located(&chunk).await? else { continue };
             if search.is_damaged(&chunk) {
                 let lost = part.describe();
+                self.findings.misses(chunk.pack.id, chunk.id);
                 self.findings.affects(chunk.pack.id, snapshot, Some(&lost));
                 continue;
             }
@@ -105,22 +106,23 @@ impl Run<'_> {
         snapshot: SessionId,
         page: &Page,
     ) -> Result<Vec<PackId>> {
-        let mut hit = PackSet::default();
+        let mut all = PackSet::default();
         for (folder, entry) in page.entries() {
             if entry.stat.kind != EntryKind::File {
                 continue;
             }
-            for pack in self.damaged_packs_of(search, entry).await?.iter() {
-                let path = folder.join(&entry.name).display();
+            for chunk in self.damaged_chunks_of(search, entry).await? {
+                let (pack, path) = (chunk.pack.id, folder.join(&entry.name).display());
+                self.findings.misses(pack, chunk.id);
                 self.findings.affects(pack, snapshot, Some(&path));
-                hit.insert(pack);
+                all.insert(pack);
             }
         }
-        Ok(hit.iter().collect())
+        Ok(all.iter().collect())
     }
 
-    async fn damaged_packs_of(&self, search: &Search, entry: &Entry) -> Result<PackSet> {
-        let mut hit = PackSet::default();
+    async fn damaged_chunks_of(&self, search: &Search, entry: &Entry) -> Result<Vec<ChunkRef>> {
+        let mut hit = Vec::new();
         match &entry.content {
             Content::Inline(pieces) => self.add_pieces(search, &mut hit, pieces).await?,
             Content::Listed { lists, packs } => {
@@ -130,7 +132,7 @@ impl Run<'_> {
                 for list in lists {
                     let located = self.located(list).await?;
                     let damaged = located.filter(|list| search.is_damaged(list));
-                    damaged.iter().for_each(|list| hit.insert(list.pack.id));
+                    hit.extend(damaged);
                 }
             }
         }
@@ -141,7 +143,7 @@ impl Run<'_> {
         &self,
         search: &Search,
         lists: &[ChunkRef],
-        hit: &mut PackSet,
+        hit: &mut Vec<ChunkRef>,
     ) -> Result<()> {
         for list in lists {
             let located = self.located(list).await?;
@@ -156,12 +158,17 @@ impl Run<'_> {
 }
 
 impl Run<'_> {
-    async fn add_pieces(&self, search: &Search, hit: &mut PackSet, pieces: &[Piece]) -> Result<()> {
+    async fn add_pieces(
+        &self,
+        search: &Search,
+        hit: &mut Vec<ChunkRef>,
+        pieces: &[Piece],
+    ) -> Result<()> {
         for piece in pieces {
             let Piece::Chunk(chunk) = piece else { continue };
             let located = self.located(chunk).await?;
             let damaged = located.filter(|chunk| search.is_damaged(chunk));
-            damaged.iter().for_each(|chunk| hit.insert(chunk.pack.id));
+            hit.extend(damaged);
         }
         Ok(())
     }

@@ -6,8 +6,8 @@ use super::{Run, small::Commits};
 use crate::{
     error::{Error, ErrorKind, Result},
     format::{
-        collector::CollectorHead, epoch::EpochRecord, forwarding::Forwarding, label::Label,
-        object::ObjectType, record, tombstone::Tombstone,
+        collector::CollectorHead, damage::Damage, epoch::EpochRecord, forwarding::Forwarding,
+        label::Label, object::ObjectType, record, tombstone::Tombstone,
     },
     id::SessionId,
     repository::{Seen, layout::MetaName},
@@ -16,6 +16,7 @@ use crate::{
 impl Run<'_> {
     /// Reads all of them, and notes in `commits` what they amount to.
     pub(super) async fn check_changes(&mut self, commits: &mut Commits) -> Result<()> {
+        let mut damage = Damage::default();
         for (name, object) in self.inventory.others.clone() {
             let Some(bytes) = self.read_small_or_gone(&object).await? else { continue };
             match name {
@@ -46,9 +47,16 @@ impl Run<'_> {
                         EpochRecord::decode(epoch, content).map(|record| (true, record))
                     })?;
                 }
+                MetaName::Damage(_) => {
+                    let found = self.open_record(name, ObjectType::Damage, &bytes, |content| {
+                        Damage::decode(content).map(|damage| (true, damage))
+                    })?;
+                    found.iter().for_each(|more| damage.union(more));
+                }
                 _ => {}
             }
         }
+        self.packs.avoid(damage, self.inventory.indexes.keys().copied().collect());
         let mut forwarding = Forwarding::default();
         let maintenance = commits.live().map(|(_, loaded)| &loaded.commit);
         let mut maintenance: Vec<_> =

@@ -75,13 +75,23 @@ impl Run<'_> {
 
     /// The packs to read, and tells the monitor how much that is.
     fn choose_packs(&self) -> Vec<PackId> {
-        let mut packs: Vec<PackId> = self.inventory.packs.keys().copied().collect();
+        let stored = &self.inventory.packs;
+        let mut packs: Vec<PackId> = stored.keys().copied().collect();
         match self.options.read_data {
             ReadData::None => packs.clear(),
             ReadData::All => {}
             ReadData::Percent(percent) => {
                 sample(&mut packs, percent, &*self.repository.runtime().randomness);
             }
+        }
+        // what is known to be lost need not be lost any more, and the directory alone does not tell
+        let known = self.packs.known_damage();
+        let named = self.options.packs.iter().copied().chain(known.packs().iter());
+        packs.extend(named.filter(|pack| stored.contains_key(pack)));
+        packs.sort_unstable();
+        packs.dedup();
+        if packs.is_empty() {
+            return packs;
         }
         let sizes = packs.iter().filter_map(|pack| self.inventory.packs.get(pack));
         let (files_total, bytes_total) = (packs.len() as u64, sizes.sum());

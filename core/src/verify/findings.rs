@@ -5,8 +5,11 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::Damage;
 use crate::{
     error::{Error, ErrorKind, Result},
-    format::pack::pack_object_name,
-    id::{PackId, SessionId},
+    format::{
+        damage::{Damage as Lost, LostPart},
+        pack::pack_object_name,
+    },
+    id::{ChunkId, PackId, SessionId},
     target::{TargetError, TargetErrorKind},
 };
 
@@ -66,6 +69,8 @@ struct Finding {
 pub(super) struct Findings {
     objects: BTreeMap<String, Finding>,
     packs: BTreeMap<PackId, Extent>,
+    /// Chunks in damaged parts of packs that snapshots refer to.
+    chunks: BTreeMap<PackId, BTreeSet<ChunkId>>,
 }
 
 impl Findings {
@@ -119,6 +124,38 @@ impl Findings {
             finding.files.insert(path.to_owned());
         }
         finding.files.len() < FILES_MAX
+    }
+
+    /// A snapshot refers to this chunk in a damaged part of the pack.
+    pub(super) fn misses(&mut self, pack: PackId, chunk: ChunkId) {
+        self.chunks.entry(pack).or_default().insert(chunk);
+    }
+
+    /// What is lost of packs.
+    pub(super) fn lost(&self) -> Lost {
+        let mut lost = Lost::default();
+        for (pack, extent) in self.damaged_packs() {
+            let segments = match extent {
+                Extent::Segments(segments) => Some(segments),
+                Extent::Whole => None,
+            };
+            let chunks = self.chunks.get(&pack).cloned().unwrap_or_default();
+            lost.add(pack, &LostPart { segments, chunks });
+        }
+        lost
+    }
+
+    /// Drops what is wrong with a pack that is known to be damaged, if nothing misses anything.
+    pub(super) fn forgive(&mut self, pack: PackId) {
+        let name = pack_object_name(pack);
+        if self.objects.get(&name).is_some_and(|finding| finding.snapshots.is_empty()) {
+            self.objects.remove(&name);
+        }
+    }
+
+    /// Drops what is wrong with an object that nothing misses.
+    pub(super) fn forgive_object(&mut self, name: &str) {
+        self.objects.remove(name);
     }
 
     /// The packs of which some part cannot be used.

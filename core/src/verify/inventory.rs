@@ -25,7 +25,7 @@ pub(super) struct Inventory {
     pub(super) sessions: BTreeMap<SessionId, ObjectMeta>,
     /// Commits.
     pub(super) commits: BTreeMap<SessionId, ObjectMeta>,
-    /// Tombstones, labels and collector heads.
+    /// Tombstones, labels, collector heads and key epochs.
     pub(super) others: BTreeMap<MetaName, ObjectMeta>,
     /// Index segments.
     pub(super) indexes: BTreeMap<(SessionId, u32), ObjectMeta>,
@@ -68,6 +68,15 @@ impl Inventory {
                 }
             }
         }
+    }
+
+    /// The newest key epoch that came into force; 0 if none is listed.
+    pub(super) fn newest_epoch(&self) -> u32 {
+        let epochs = self.others.keys().filter_map(|name| match name {
+            MetaName::Epoch(epoch) => Some(*epoch),
+            _ => None,
+        });
+        epochs.max().unwrap_or_default()
     }
 
     /// Sessions that have packs or index segments.

@@ -35,8 +35,10 @@ use self::{
 };
 use crate::{
     error::{Error, ErrorKind, Result},
+    format::damage::Damage as Lost,
     id::{PackId, SessionId},
     monitor::{Monitor, Phase, Problem, Progress},
+    packset::PackSet,
     repository::{Cache, History, Repository, Snapshot, SnapshotList, packs::PackReader},
     restore::RestoreReport,
     source::Sink,
@@ -66,6 +68,8 @@ pub struct VerifyOptions {
     pub restore_into: Option<Arc<dyn Sink>>,
     /// Threads that open and check; at least 1 (0 counts as 1).
     pub workers: usize,
+    /// Packs that are read in any case; those of which something is known to be lost are, too.
+    pub packs: Vec<PackId>,
 }
 
 /// Something that is not what was written.
@@ -119,6 +123,41 @@ pub async fn verify(
     options: &VerifyOptions,
     monitor: Arc<dyn Monitor>,
 ) -> Result<VerifyReport> {
+    Ok(examine(repository, options, Depth::All, monitor).await?.report)
+}
+
+/// How far an examination goes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Depth {
+    /// Index segments and directories of packs.
+    Index,
+    /// Everything.
+    All,
+}
+
+/// A verification, for those who set right what it finds.
+#[derive(Debug, Default)]
+pub(crate) struct Examination {
+    /// What was found.
+    pub(crate) report: VerifyReport,
+    /// What is lost of packs, with the chunks that snapshots miss now.
+    pub(crate) lost: Lost,
+    /// Stored packs of sessions that were committed which no index row that counts is about.
+    pub(crate) unindexed: PackSet,
+    /// Index segments that should count, and cannot be read; none if no row is missing.
+    pub(crate) lost_indexes: Vec<String>,
+}
+
+/// As [`verify`].
+///
+/// # Errors
+/// Those of [`verify`].
+pub(crate) async fn examine(
+    repository: &Repository,
+    options: &VerifyOptions,
+    depth: Depth,
+    monitor: Arc<dyn Monitor>,
+) -> Result<Examination> {
     let repository = &repository.without_cache();
     if let ReadData::Percent(percent) = options.read_data
         && !(percent > 0.0 && percent < 100.0)
@@ -136,12 +175,12 @@ pub async fn verify(
     let mut run = Run::new(repository, options, monitor).await?;
     let mut commits = run.check_commits().await?;
     let snapshots = run.snapshots_to_restore(&commits)?;
-    run.check_all(&mut commits).await?;
+    run.check_all(&mut commits, depth).await?;
     run.restore(&snapshots).await?;
-    let mut report = run.finish();
-    report.healed = mended.all(repository);
-    report.duration = clock.monotonic().saturating_sub(began);
-    Ok(report)
+    let mut found = run.finish();
+    found.report.healed = mended.all(repository);
+    found.report.duration = clock.monotonic().saturating_sub(began);
+    Ok(found)
 }
 
 /// A running verification.
@@ -158,6 +197,8 @@ struct Run<'a> {
     directories: Directories,
     findings: Findings,
     report: VerifyReport,
+    unindexed: PackSet,
+    lost_indexes: Vec<String>,
 }
 
 impl<'a> Run<'a> {
@@ -171,6 +212,8 @@ impl<'a> Run<'a> {
         let packs =
             Arc::new(PackReader::new(target.clone(), repository.keys().clone(), Cache::default()));
         let inventory = Inventory::list(&*target).await?;
+        // what is sealed under keys that this run does not have would look damaged
+        repository.expect_known_epoch(inventory.newest_epoch()).await?;
         Ok(Self {
             repository,
             options,
@@ -182,19 +225,22 @@ impl<'a> Run<'a> {
             inventory,
             findings: Findings::default(),
             report: VerifyReport::default(),
+            unindexed: PackSet::default(),
+            lost_indexes: Vec::new(),
         })
     }
 
-    async fn check_all(&mut self, commits: &mut Commits) -> Result<()> {
+    async fn check_all(&mut self, commits: &mut Commits, depth: Depth) -> Result<()> {
         self.note_junk();
         self.check_keys().await?;
         self.check_sessions().await?;
         self.check_named(commits).await?;
         self.count_packs(commits);
         self.check_structure(commits).await?;
-        if self.options.read_data != ReadData::None {
-            self.check_data(commits).await?;
+        if depth == Depth::Index {
+            return self.check_undisturbed(commits).await;
         }
+        self.check_data(commits).await?;
         self.check_tables(commits).await?;
         self.check_undisturbed(commits).await?;
         self.find_affected(commits).await
@@ -264,15 +310,25 @@ impl<'a> Run<'a> {
         Ok(())
     }
 
-    fn finish(self) -> VerifyReport {
+    fn finish(mut self) -> Examination {
         let mut report = self.report;
         report.bytes_read = self.metrics.snapshot().get.bytes;
+        let lost = self.findings.lost();
+        let known = self.packs.known_damage();
+        known.packs().iter().for_each(|pack| self.findings.forgive(pack));
+        self.unindexed =
+            self.unindexed.iter().filter(|pack| !known.packs().contains(*pack)).collect();
+        if self.unindexed.is_empty() {
+            // other segments have all rows: nothing misses these
+            self.lost_indexes.drain(..).for_each(|name| self.findings.forgive_object(&name));
+        }
         report.damage = self.findings.into_damage();
         for damage in &report.damage {
             let (item, message) = (damage.object.clone(), damage.message.clone());
             self.monitor.problem(&Problem { item, message, is_error: true });
         }
-        report
+        let (unindexed, lost_indexes) = (self.unindexed, self.lost_indexes);
+        Examination { report, lost, unindexed, lost_indexes }
     }
 
     /// Turns an error about the object `name` into a finding.

@@ -77,9 +77,8 @@ impl Commits {
     pub(super) fn counts_index_of(&self, session: SessionId) -> bool {
         let is_base = self.head.base == Some(session);
         self.loaded.get(&session).is_some_and(|loaded| {
-            let commit = &loaded.commit;
-            let is_given_up = commit.root.is_none() && commit.forwarding.is_none();
-            !is_given_up && (is_base || commit.generation >= self.head.base_generation)
+            let is_young = loaded.commit.generation >= self.head.base_generation;
+            loaded.is_made() && (is_base || is_young)
         })
     }
 }
@@ -97,25 +96,52 @@ impl Run<'_> {
                 }
             }
         }
-        let mut usable = 0;
-        for object in self.inventory.slots.clone().into_values() {
-            let Some(bytes) = self.read_small(&object).await? else { continue };
-            match slot::inspect(&bytes) {
-                Ok(info) if info.repository == self.repository.id() => usable += 1,
-                // left by an interrupted `init` that another one overtook
-                Ok(_) => self.report.unreferenced += 1,
-                Err(error) => self.note(object.key.as_str(), Err(error))?,
-            }
-        }
-        if usable == 0 {
-            self.findings.object(layout::SLOTS, "no key slot is left that opens the repository");
-        }
+        self.check_slots().await?;
         for (epoch, _) in self.repository.keys().masters().iter().filter(|(epoch, _)| *epoch > 0) {
             let name = MetaName::Epoch(*epoch);
             if !self.inventory.others.contains_key(&name) {
                 let why = "is missing: a rotation was interrupted; `key rotate` finishes it";
                 self.findings.object(name.to_string(), why);
             }
+        }
+        Ok(())
+    }
+
+    /// Slots come and go when people change them, all of them at once when the keys are rotated:
+    /// that is no damage.
+    async fn check_slots(&mut self) -> Result<()> {
+        let (mut usable, mut gone) = (0, Vec::new());
+        for (key, object) in self.inventory.slots.clone() {
+            let bytes = match super::read_object(&*self.target, &object, SMALL_BYTES_MAX).await {
+                Ok(bytes) => bytes,
+                Err(error) if error.kind() == ErrorKind::NotFound => {
+                    gone.push(key);
+                    continue;
+                }
+                Err(error) => {
+                    self.note(key.as_str(), Err(error))?;
+                    continue;
+                }
+            };
+            self.report.objects += 1;
+            match slot::inspect(&bytes) {
+                Ok(info) if info.repository == self.repository.id() => usable += 1,
+                // left by an interrupted `init` that another one overtook
+                Ok(_) => self.report.unreferenced += 1,
+                Err(error) => self.note(key.as_str(), Err(error))?,
+            }
+        }
+        if usable == 0 || !gone.is_empty() {
+            let now = self.repository.list_slots().await?;
+            for (_, object) in now.objects.iter().filter(|(_, object)| gone.contains(&object.key)) {
+                self.findings.object(object.key.as_str(), "is listed, and not there");
+            }
+            let is_new = |key: &ObjectKey| !self.inventory.slots.contains_key(key);
+            let slots = now.objects.iter().filter(|(name, _)| matches!(name, MetaName::Slot(_)));
+            usable += slots.filter(|(_, object)| is_new(&object.key)).count();
+        }
+        if usable == 0 {
+            self.findings.object(layout::SLOTS, "no key slot is left that opens the repository");
         }
         Ok(())
     }
@@ -152,6 +178,10 @@ impl Run<'_> {
             }
         }
         self.check_changes(&mut commits).await?;
+        for session in &commits.forgotten {
+            // nobody needs to know any more what it said
+            self.findings.forgive_object(&MetaName::Commit(*session).to_string());
+        }
         self.check_pin(&commits).await?;
         self.check_history(&commits).await?;
         Ok(commits)
@@ -187,6 +217,7 @@ impl Run<'_> {
                     Some(object) => Some(object.size_bytes),
                     None => self.size_of(&layout::key(&name)?).await?,
                 };
+                self.lost_indexes.extend(size.is_none().then(|| name.clone()));
                 self.compare_size(&name, size, written.size_bytes);
             }
             self.heal_sizes(*session, loaded).await?;

@@ -29,7 +29,10 @@ impl Run<'_> {
                 self.report.unreferenced += 1;
             }
             let expected = written_index(commits, session, counter);
-            let Some(mut rows) = self.open_index(&object, read, expected)? else { continue };
+            let Some(mut rows) = self.open_index(&object, read, expected)? else {
+                self.lost_indexes.extend(counts.then(|| object.key.to_string()));
+                continue;
+            };
             rows.retain(|row| commits.is_usable(row.pack.id));
             if counts {
                 self.check_rows(object.key.as_str(), rows, commits, &mut checked).await?;
@@ -37,6 +40,13 @@ impl Run<'_> {
         }
         let others: Vec<PackId> =
             self.inventory.packs.keys().filter(|pack| !checked.contains(**pack)).copied().collect();
+        let is_committed = |pack: &&PackId| {
+            commits.is_usable(**pack)
+                && commits.loaded.get(&pack.session).is_some_and(|loaded| loaded.is_made())
+        };
+        let referred = commits.referred_packs();
+        let is_wanted = |pack: &&PackId| is_committed(pack) || referred.contains(**pack);
+        self.unindexed = others.iter().filter(is_wanted).copied().collect();
         let mut reads = self.read_directories(others);
         while let Some(read) = reads.next().await {
             let (pack, read) = read?;

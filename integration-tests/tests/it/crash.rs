@@ -20,7 +20,7 @@ const WRITING_CALLS: &str = "?link,linkat,?rename,?renameat,renameat2,fsync,fdat
 const KILL_POINTS_MAX: usize = 400;
 
 /// Runs the binary and kills it as it enters the `nth` writing call of any of its threads.
-fn run_killed(lab: &Lab, nth: usize, args: &[&str]) -> Outcome {
+pub fn run_killed(lab: &Lab, nth: usize, args: &[&str]) -> Outcome {
     let mut command = Command::new("strace");
     lab.isolate(&mut command);
     command
@@ -34,7 +34,7 @@ fn run_killed(lab: &Lab, nth: usize, args: &[&str]) -> Outcome {
 }
 
 /// Calls `killed` for the first, second ... writing call until a run gets through.
-fn at_every_writing_call(mut killed: impl FnMut(usize) -> Outcome) -> usize {
+pub fn at_every_writing_call(mut killed: impl FnMut(usize) -> Outcome) -> usize {
     for nth in 1..KILL_POINTS_MAX {
         let outcome = killed(nth);
         if outcome.code == 0 {

@@ -1,12 +1,12 @@
 //! An outsider reads what the binary writes: the Python reference, written from the format document
 //! alone, opens the slots, packs and records of a real repository.
 
-use std::{fs, path::Path, process::Command};
+use std::{ffi::OsStr, fs, path::Path, process::Command};
 
 use serde_json::Value;
 
 use crate::{
-    support::{Lab, Outcome, lab::PASSWORD, lab::pseudo_random, repository::objects},
+    support::{Lab, Outcome, fixture, lab::PASSWORD, lab::pseudo_random, repository::objects},
     tidy::project_root,
 };
 
@@ -16,6 +16,7 @@ const DESCRIPTOR_HEAD_BYTES: usize = 40;
 const COMMIT: &str = "4";
 const REFERENCES: &str = "9";
 const SETTINGS: &str = "10";
+const EPOCH: &str = "13";
 
 /// A repository, and what the reference needs to open it.
 struct Opened {
@@ -142,4 +143,39 @@ fn commits_and_settings_open() {
     let sealed = fs::read(opened.lab.repository().join("repository")).unwrap();
     let file = opened.lab.write("settings", &sealed[DESCRIPTOR_HEAD_BYTES..]);
     assert!(!opened.open_record(SETTINGS, "repository", &file).expect(0).stdout.is_empty());
+}
+
+#[test]
+fn after_a_rotation_slots_notes_and_the_epoch_open() {
+    let mut opened = Opened::new();
+    let content = pseudo_random(64, 2);
+    let key_file = opened.lab.write("key file", &content);
+    fixture::set_mode(&key_file, 0o600);
+    opened.lab.run(["key", "rotate", "--remove-others", "--label", "ops"]).expect(0);
+    let add = ["key", "add", "--label", "machine", "--new-key-file"];
+    opened.lab.run(add.map(OsStr::new).into_iter().chain([key_file.as_os_str()])).expect(0);
+    let file = key_file.to_str().unwrap().to_owned();
+    let mut labels = Vec::new();
+    for (flag, secret) in [("--password", PASSWORD), ("--key-file", file.as_str())] {
+        let slots = opened.below("meta/keys");
+        let slots: Vec<_> = slots.iter().filter(|name| !name.contains("epochs")).collect();
+        assert_eq!(slots.len(), 3);
+        let reports = slots.iter().filter_map(|name| {
+            let slot = opened.lab.repository().join(name);
+            let outcome = opened.reference(&["open-slot", flag, secret, "--name", name], &slot);
+            (outcome.code == 0).then(|| outcome.json())
+        });
+        let reports: Vec<Value> = reports.collect();
+        assert_eq!(reports.len(), 1, "one slot opens with {flag}");
+        assert_eq!(reports[0]["0"], opened.master.as_str(), "the first key is still there");
+        labels.push(reports[0]["note"].as_str().unwrap().to_owned());
+        opened.master = reports[0]["1"].as_str().unwrap().to_owned();
+        let record = opened.lab.repository().join("meta/keys/epochs/1");
+        let args = ["open-record", "--type", EPOCH, "--name", "meta/keys/epochs/1"];
+        let args = [&args[..], &["--epoch", "1", "--master", &opened.master]].concat();
+        opened.reference(&args, &record).expect(0);
+        opened.master = reports[0]["0"].as_str().unwrap().to_owned();
+    }
+    assert!(labels[0].ends_with(&hex::encode(b"ops")), "{labels:?}");
+    assert!(labels[1].ends_with(&hex::encode(b"machine")), "{labels:?}");
 }

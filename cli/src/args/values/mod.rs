@@ -2,6 +2,7 @@
 
 pub mod compression;
 pub mod name;
+pub mod pack;
 pub mod path;
 pub mod pattern;
 pub mod percent;

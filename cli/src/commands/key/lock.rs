@@ -27,6 +27,11 @@ fn drop_all(prefix: &str, console: Console) -> Result<Exit> {
     let dropped = agent::drop_all(prefix).map_err(|error| {
         Failure::new(Exit::Failed, error.to_string()).doing("cannot look after the kernel's keys")
     })?;
+    if dropped.is_none() {
+        console
+            .warn("the kernel's keyring is not to be had here: nothing was remembered from here");
+    }
+    let dropped = dropped.unwrap_or_default();
     if console.is_json() {
         console.object(&json!({ "message_type": "locked", "entries": dropped }))?;
     } else {

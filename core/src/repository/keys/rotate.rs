@@ -20,6 +20,7 @@ use crate::{
     repository::{
         Credential, Inner, Repository,
         layout::MetaName,
+        listing::RememberedSlot,
         packs::PackReader,
         unlock::{highest, opens_epoch, read, secret_of},
     },
@@ -153,7 +154,7 @@ impl Repository {
             packs: packs.into(),
             cache: inner.cache.clone(),
             pins: inner.pins.clone(),
-            remembered_slot: None,
+            remembered_slot: RememberedSlot::default(),
             slot,
             agent: inner.agent.clone(),
         }

@@ -5,7 +5,7 @@ use std::{
     io,
     sync::{
         Arc,
-        atomic::{AtomicBool, Ordering},
+        atomic::{AtomicBool, AtomicI64, Ordering},
     },
 };
 
@@ -16,13 +16,18 @@ use super::{
     *,
 };
 use crate::{
+    monitor::{Monitor, Phase, SilentMonitor},
+    prune::{PruneOptions, prune},
     repository::Storage,
+    restore::{RestoreOptions, restore},
     source::{Scan, Source},
     target::{MemoryTarget, SharedTarget, layers::When},
     testing::{
         MemorySource,
+        sink::MemorySink,
         world::{World, noise},
     },
+    verify::{ReadData, VerifyOptions, verify},
 };
 
 fn removing() -> RotateOptions {
@@ -224,4 +229,120 @@ async fn a_running_backup_finishes_under_the_old_key() {
     assert_eq!(snapshots.snapshots[0].root.chunk.unwrap().pack.epoch, 0);
     let world = World { repository, ..world };
     assert_eq!(world.try_backup(&self::source()).await.unwrap().packs_written, 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_verifies_with_old_keys_is_told_so_and_sees_no_damage() {
+    let world = World::new().await;
+    world.backup(&source()).await;
+    let verify = async |repository: &Repository| {
+        verify(repository, &VerifyOptions::default(), Arc::new(SilentMonitor)).await
+    };
+    let old = open(&world.target, &first()).await.unwrap();
+    let rotated = world.repository.rotate_keys(&first(), &removing()).await.unwrap();
+    assert_eq!(verify(&old).await.unwrap_err().kind(), ErrorKind::Conflict);
+    let report = verify(&rotated.repository).await.unwrap();
+    assert!(report.damage.is_empty(), "{:?}", report.damage);
+}
+
+/// A monitor in whose `nth` phase another run does something.
+struct InPhase<F>(AtomicI64, F);
+
+impl<F: Fn() + Send + Sync> Monitor for InPhase<F> {
+    fn phase(&self, _: Phase) {
+        if self.0.fetch_sub(1, Ordering::SeqCst) == 0 {
+            tokio::task::block_in_place(&self.1);
+        }
+    }
+}
+
+/// Five snapshots, of which one is left.
+async fn mostly_forgotten(world: &World) -> Arc<MemorySource> {
+    let source = source();
+    for seed in 0..5 {
+        source.put("folder/inner", noise(seed, 300_000));
+        let old = world.backup(&source).await;
+        if seed < 4 {
+            world.repository.put_tombstone(old.id, old.hash, "host").await.unwrap();
+        }
+    }
+    source
+}
+
+/// All that is stored can be read.
+async fn assert_sound(target: &SharedTarget) {
+    let repository = open(target, &first()).await.unwrap();
+    let options = VerifyOptions { read_data: ReadData::All, ..VerifyOptions::default() };
+    let report = verify(&repository, &options, Arc::new(SilentMonitor)).await.unwrap();
+    assert!(report.damage.is_empty() && report.snapshots == 1, "{report:?}");
+}
+
+/// The keys are rotated at every step of a prune: it ends, or the next one goes on from there.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_prune_beside_a_rotation_is_finished_by_the_next_one() {
+    let mut conflicts = 0;
+    for nth in 0..4 {
+        let world = World::new().await;
+        let source = mostly_forgotten(&world).await;
+        let other = open(&world.target, &first()).await.unwrap();
+        let handle = Handle::current();
+        let rotate =
+            move || drop(handle.block_on(other.rotate_keys(&first(), &removing())).unwrap());
+        let options = PruneOptions::default();
+        let monitor = Arc::new(InPhase(AtomicI64::new(nth), rotate));
+        match prune(&world.repository, &options, monitor).await {
+            Ok(_) => {}
+            Err(error) => {
+                assert_eq!(error.kind(), ErrorKind::Conflict, "{error}");
+                conflicts += 1;
+            }
+        }
+        assert_sound(&world.target).await;
+        let repository = open(&world.target, &first()).await.unwrap();
+        // who takes over finishes what was begun; what is of the earlier epoch is for the next
+        let next = async || prune(&repository, &options, Arc::new(SilentMonitor)).await.unwrap();
+        while next().await.took_over {}
+        let left = next().await;
+        assert_eq!((left.packs_rewritten, left.packs_removed), (0, 0), "after phase {nth}");
+        let world = World { repository, ..world };
+        assert_sound(&world.target).await;
+        assert_eq!(world.try_backup(&source).await.unwrap().packs_written, 0);
+    }
+    assert!(conflicts > 0, "no rotation was in time");
+}
+
+/// Who reads with old keys what a prune has moved under the new ones is told so: it is no damage.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_reader_that_cannot_follow_is_told_of_the_rotation() {
+    let world = World::new().await;
+    mostly_forgotten(&world).await;
+    let old = open(&world.target, &first()).await.unwrap();
+    let snapshots = old.snapshots().await.unwrap().snapshots;
+    let rotated = world.repository.rotate_keys(&first(), &removing()).await.unwrap();
+    prune(&rotated.repository, &PruneOptions::default(), Arc::new(SilentMonitor)).await.unwrap();
+    let sink = Arc::new(MemorySink::new());
+    let options = RestoreOptions::default();
+    let monitor = Arc::new(SilentMonitor);
+    let error = restore(&old, &snapshots[0], sink, &options, monitor).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Conflict, "{error}");
+    assert!(error.to_string().contains("rotated"), "{error}");
+    assert_sound(&world.target).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_new_password_does_not_disturb_a_run_under_way() {
+    let world = World::new().await;
+    world.backup(&source()).await;
+    let cache: SharedTarget = Arc::new(MemoryTarget::new());
+    let elsewhere = async || {
+        let storage = Storage { cache: Some(cache.clone()), ..Storage::from(world.target.clone()) };
+        let runtime = world.repository.runtime().clone();
+        Repository::open(storage, runtime, &first()).await.unwrap()
+    };
+    elsewhere().await.snapshots().await.unwrap();
+    let (begun, not_begun) = (elsewhere().await, elsewhere().await);
+    begun.snapshots().await.unwrap();
+    world.repository.change_password(&password("other"), &options(), None).await.unwrap();
+    assert_eq!(begun.snapshots().await.unwrap().snapshots.len(), 1);
+    assert_eq!(not_begun.snapshots().await.unwrap_err().kind(), ErrorKind::Conflict);
 }

@@ -1,4 +1,4 @@
-//! `repair`: heals a repository from what it keeps beside its objects.
+//! `repair parity`: heals a repository from what it keeps beside its objects.
 
 use std::{sync::Arc, time::Duration};
 
@@ -13,21 +13,20 @@ use strongroom_core::{
     },
 };
 
-use super::{
+use super::super::{
     requests::Requests,
     target::{Place, or_stop, within},
 };
 use crate::{
     access::Access,
-    args::{GlobalArgs, RepairParityArgs, RepairVerb},
+    args::{GlobalArgs, RepairParityArgs},
     error::{Doing, Failure, Result},
     exit::Exit,
     output::{Console, human, progress::Reporter},
 };
 
-/// Does what the verb below `repair` says.
-pub fn run(verb: &RepairVerb, global: &GlobalArgs, console: Console) -> Result<Exit> {
-    let RepairVerb::Parity(args) = verb;
+/// Heals without a password.
+pub fn run(args: &RepairParityArgs, global: &GlobalArgs, console: Console) -> Result<Exit> {
     let url = Access::without_credential(global)?.into_url();
     within(console, async |place| {
         let target = place.open(&url, OpenMode::Existing).await.map_err(no_repository)?;

@@ -1,0 +1,66 @@
+//! `repair`: sets right what a storage did to a repository.
+
+mod index;
+mod packs;
+mod parity;
+mod snapshots;
+
+use std::path::Path;
+
+use strongroom_core::{repair::RepairOptions, verify::Damage};
+
+use super::{select, with_repository};
+use crate::{
+    access::Context,
+    args::{GlobalArgs, RepairHow, RepairVerb, default_workers},
+    env,
+    error::Result,
+    exit::Exit,
+    output::Console,
+    password::Purpose,
+    state,
+};
+
+/// Does what the verb below `repair` says.
+pub fn run(verb: &RepairVerb, global: &GlobalArgs, console: Console) -> Result<Exit> {
+    let dir = global.state_dir.as_deref();
+    let opening = Purpose::Open;
+    match verb {
+        RepairVerb::Parity(args) => parity::run(args, global, console),
+        RepairVerb::Index(args) => {
+            with_repository(global, console, opening, async |c| index::run(args, dir, c).await)
+        }
+        RepairVerb::Packs(args) => {
+            with_repository(global, console, opening, async |c| packs::run(args, dir, c).await)
+        }
+        RepairVerb::Snapshots(args) => {
+            with_repository(global, console, opening, async |c| snapshots::run(args, dir, c).await)
+        }
+    }
+}
+
+/// How to repair.
+fn options(how: &RepairHow, state_dir: Option<&Path>, context: &Context) -> RepairOptions {
+    let dir = state_dir.map(ToOwned::to_owned).or_else(|| env::state_dir(&env::variable));
+    RepairOptions {
+        is_dry_run: how.dry_run,
+        workers: how.workers.unwrap_or_else(default_workers),
+        client: state::client_id(dir, &*context.runtime.randomness, context.console),
+        host: env::host_name(),
+        ..RepairOptions::default()
+    }
+}
+
+/// What is damaged, and what needs it; what was healed on the way.
+fn damage_lines(damage: &[Damage], healed: &[String]) -> Vec<String> {
+    let mut lines: Vec<String> = healed.iter().map(|object| format!("healed: {object}")).collect();
+    for one in damage {
+        lines.push(format!("damaged: {}: {}", one.object, one.message));
+        if !one.snapshots.is_empty() {
+            let short: Vec<_> = one.snapshots.iter().map(select::short_id).collect();
+            lines.push(format!("  needed by snapshots {}", short.join(", ")));
+        }
+        lines.extend(one.files.iter().map(|file| format!("  needed by {file}")));
+    }
+    lines
+}
