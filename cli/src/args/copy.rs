@@ -63,7 +63,8 @@ pub struct FromArgs {
 
     /// Read its password from this file
     #[arg(long, value_name = "FILE")]
-    #[arg(conflicts_with_all = ["from_password_command", "from_recovery_key_file", "from_key_file"])]
+    #[arg(conflicts_with_all = ["from_password_command", "from_recovery_key_file"])]
+    #[arg(conflicts_with = "from_key_file")]
     pub from_password_file: Option<PathBuf>,
 
     /// Run this command, without a shell, and read its password from the output

@@ -66,7 +66,8 @@ pub struct ForgetArgs {
 
     /// Bring forgotten snapshots back, as new ones, while their data is there
     #[arg(long, requires = "snapshots")]
-    #[arg(conflicts_with_all = ["PolicyArgs", "dry_run", "force", "prune", "group_by", "time_zone"])]
+    #[arg(conflicts_with_all = ["PolicyArgs", "dry_run", "force", "prune"])]
+    #[arg(conflicts_with_all = ["group_by", "time_zone"])]
     pub undo: bool,
 }
 

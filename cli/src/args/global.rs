@@ -33,7 +33,8 @@ pub struct GlobalArgs {
     #[arg(value_parser = seconds::parse)]
     pub agent_timeout: Duration,
 
-    /// Where this client keeps its identity, and what it saw last [default: $XDG_STATE_HOME/strongroom]
+    /// Where this client keeps its identity, and what it saw last
+    /// [default: $XDG_STATE_HOME/strongroom]
     #[arg(long, value_name = "DIR", env = "STRONGROOM_STATE_DIR")]
     #[arg(global = true, hide_env_values = true, help_heading = REPOSITORY)]
     pub state_dir: Option<PathBuf>,

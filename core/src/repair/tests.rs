@@ -139,7 +139,7 @@ async fn a_damaged_index_segment_is_replaced_by_a_new_one() {
     let name = names(&world, "meta/index").await.remove(0);
     flip(&world, &name, |length| length / 2).await;
     let done = index(&world.repository, &options(false), monitor()).await.unwrap();
-    assert_eq!(done.lost, [name.clone()]);
+    assert_eq!(done.lost, std::slice::from_ref(&name));
     assert_eq!(done.written.len(), 1);
     assert_ne!(done.written[0], name);
     assert_eq!(verified(&world).await.damage, [], "nothing misses the damaged one");

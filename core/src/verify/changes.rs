@@ -6,8 +6,8 @@ use super::{Run, small::Commits};
 use crate::{
     error::{Error, ErrorKind, Result},
     format::{
-        collector::CollectorHead, damage::Damage, epoch::EpochRecord, forwarding::Forwarding,
-        label::Label, object::ObjectType, record, tombstone::Tombstone,
+        collector::CollectorHead, commit::ObjectHash, damage::Damage, epoch::EpochRecord,
+        forwarding::Forwarding, label::Label, object::ObjectType, record, tombstone::Tombstone,
     },
     id::SessionId,
     repository::{Seen, layout::MetaName},
@@ -35,7 +35,12 @@ impl Run<'_> {
                             let tombstone = Tombstone::decode(content)?;
                             Ok((tombstone.session == session, tombstone))
                         })?;
-                    commits.forgotten.extend(found.map(|tombstone| tombstone.session));
+                    let Some(tombstone) = found else { continue };
+                    commits.forgotten.insert(tombstone.session);
+                    // forgotten without having been read
+                    if tombstone.commit == ObjectHash::default() {
+                        commits.forgotten_unread.insert(tombstone.session);
+                    }
                 }
                 MetaName::Label(session, _) => {
                     self.open_record(name, ObjectType::Label, &bytes, |content| {

@@ -198,6 +198,8 @@ struct Run<'a> {
     findings: Findings,
     report: VerifyReport,
     unindexed: PackSet,
+    /// A repair has written parts of the index anew.
+    has_repaired_index: bool,
     lost_indexes: Vec<String>,
 }
 
@@ -226,6 +228,7 @@ impl<'a> Run<'a> {
             findings: Findings::default(),
             report: VerifyReport::default(),
             unindexed: PackSet::default(),
+            has_repaired_index: false,
             lost_indexes: Vec::new(),
         })
     }
@@ -318,8 +321,8 @@ impl<'a> Run<'a> {
         known.packs().iter().for_each(|pack| self.findings.forgive(pack));
         self.unindexed =
             self.unindexed.iter().filter(|pack| !known.packs().contains(*pack)).collect();
-        if self.unindexed.is_empty() {
-            // other segments have all rows: nothing misses these
+        if self.unindexed.is_empty() && self.has_repaired_index {
+            // a repair has written all rows anew: nothing misses these
             self.lost_indexes.drain(..).for_each(|name| self.findings.forgive_object(&name));
         }
         report.damage = self.findings.into_damage();

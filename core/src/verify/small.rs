@@ -47,6 +47,8 @@ pub(super) struct Commits {
     pub(super) loaded: BTreeMap<SessionId, LoadedCommit>,
     /// Sessions that were forgotten.
     pub(super) forgotten: BTreeSet<SessionId>,
+    /// Those of them whose commits could not be read then.
+    pub(super) forgotten_unread: BTreeSet<SessionId>,
     /// Where rewritten packs went.
     pub(super) forwarding: Arc<Forwarding>,
     /// The newest collector head.
@@ -178,7 +180,7 @@ impl Run<'_> {
             }
         }
         self.check_changes(&mut commits).await?;
-        for session in &commits.forgotten {
+        for session in &commits.forgotten_unread {
             // nobody needs to know any more what it said
             self.findings.forgive_object(&MetaName::Commit(*session).to_string());
         }

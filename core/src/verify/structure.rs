@@ -47,6 +47,7 @@ impl Run<'_> {
         let referred = commits.referred_packs();
         let is_wanted = |pack: &&PackId| is_committed(pack) || referred.contains(**pack);
         self.unindexed = others.iter().filter(is_wanted).copied().collect();
+        self.has_repaired_index = commits.live().any(|(_, loaded)| loaded.commit.is_repair);
         let mut reads = self.read_directories(others);
         while let Some(read) = reads.next().await {
             let (pack, read) = read?;
