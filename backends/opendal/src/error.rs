@@ -54,7 +54,8 @@ pub(crate) fn mapped(operation: Operation, error: opendal::Error) -> TargetError
         Some(refusal) => meaning_of_refusal(refusal),
         None => meaning(&error, &said.to_ascii_lowercase()),
     };
-    let mut mapped = TargetError::new(kind, operation, summary(kind)).because(Said(both_ends(&said)));
+    let mut mapped =
+        TargetError::new(kind, operation, summary(kind)).because(Said(both_ends(&said)));
     if let Some(hint) = hint {
         mapped = mapped.hint(hint);
     }
