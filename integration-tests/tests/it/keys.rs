@@ -137,7 +137,7 @@ fn slots_are_listed_added_and_removed() {
     assert!(keys.named(&id).len() > 1, "copies stand beside");
     let said = keys.run(&["key", "remove", &id[..8]]).expect(0);
     assert!(said.text().contains("key rotate"), "says what it does not do: {said}");
-    assert_eq!(keys.named(&id), [PathBuf::new(); 0], "the copies are gone, too");
+    assert!(keys.named(&id).is_empty(), "the copies are gone, too");
     keys.with_password(SECOND, &["snapshots"]).expect_error(12, &["password"]);
     keys.run(&["repair", "parity"]).expect(0);
     keys.with_password(SECOND, &["snapshots"]).expect_error(12, &["password"]);

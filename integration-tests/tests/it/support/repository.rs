@@ -6,7 +6,8 @@ use std::{
     path::{Path, PathBuf},
 };
 
-/// Every object of a repository, sorted by name: its path below the repository and its size.
+/// Every object of a repository but the reserve, of which nothing is read, sorted by name: its path
+/// below the repository and its size.
 pub fn objects(repository: &Path) -> Vec<(PathBuf, u64)> {
     let mut found = Vec::new();
     let mut folders = vec![repository.to_path_buf()];
@@ -17,7 +18,7 @@ pub fn objects(repository: &Path) -> Vec<(PathBuf, u64)> {
             let Ok(metadata) = entry.metadata() else { continue };
             if metadata.is_dir() {
                 folders.push(entry.path());
-            } else {
+            } else if entry.file_name() != "reserve" {
                 let path = entry.path().strip_prefix(repository).unwrap().to_path_buf();
                 found.push((path, metadata.len()));
             }
