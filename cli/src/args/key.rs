@@ -95,7 +95,7 @@ pub struct NewPasswordArgs {
 /// What a new slot costs and says.
 #[derive(Debug, Args)]
 pub struct NewSlotArgs {
-    /// What to call it [default: user@host]
+    /// What to call it; otherwise the name of the user at that of the host
     #[arg(long, value_name = "TEXT", value_parser = name::parse)]
     pub label: Option<String>,
 

@@ -1,6 +1,6 @@
 //! Copy: from a snapshot of one repository to a snapshot of another one, with other keys.
 //!
-//! The stored snapshot is read as a source ([`source`]), and saved like any other: the
+//! The stored snapshot is read as a source (`copy::source`), and saved like any other: the
 //! destination cuts, recognises and seals in its own way, and stores only what it lacks. The copy
 //! says of itself what the original says, and which snapshot that is, so that nothing is copied
 //! twice. Knows nothing of where the repositories are.
