@@ -14,7 +14,7 @@ use strongroom_core::{
     entry::display_name,
     error::{Error, ErrorKind},
     format::slot::RecoveryKey,
-    id::RepositoryId,
+    id::{ClientId, RepositoryId},
     repository::{Credential, InitOptions, KeyAgent, Repository, Storage, Unlock},
     runtime::Runtime,
     target::{
@@ -34,6 +34,7 @@ use crate::{
     output::Console,
     password::{self, Purpose},
     pins::PinOptions,
+    state,
 };
 
 /// Where the repository is and what opens it: all that is asked of the user, before any work.
@@ -216,6 +217,12 @@ impl Context {
     /// Opens the repository.
     pub async fn open(&self) -> Result<Opened> {
         self.interrupt.or(self.open_existing()).await
+    }
+
+    /// Who this client is.
+    pub fn client_id(&self) -> ClientId {
+        let dir = self.access.pins.state_dir().map(Path::to_path_buf);
+        state::client_id(dir, &*self.runtime.randomness, self.console)
     }
 
     /// What the user gave, or is asked for now.

@@ -52,6 +52,11 @@ impl PinOptions {
         Self { expected_head: None, ..self.clone() }
     }
 
+    /// The folder of the client's identity, if there is one.
+    pub fn state_dir(&self) -> Option<&Path> {
+        self.dir.as_deref()
+    }
+
     /// Opens the folder.
     pub async fn open(&self, console: Console) -> Pins {
         let store = match &self.dir {

@@ -21,7 +21,7 @@ use crate::{
     exit::Exit,
     output::{Console, human, progress::Reporter},
     password::Purpose,
-    sources, state,
+    sources,
 };
 
 /// How often a backup that was given up by a prune (a machine that slept, say) starts again.
@@ -33,15 +33,15 @@ pub fn run(args: BackupArgs, global: &GlobalArgs, console: Console) -> Result<Ex
     let purpose = if args.init { Purpose::Create } else { Purpose::Open };
     let accesses = Access::all(global, purpose)?;
     with_all(accesses, console, async |contexts| match contexts {
-        [context] => work(&args, global, context).await,
-        _ => lanes::run(&args, global, contexts).await,
+        [context] => work(&args, context).await,
+        _ => lanes::run(&args, contexts).await,
     })
 }
 
-async fn work(args: &BackupArgs, global: &GlobalArgs, context: &Context) -> Result<Exit> {
+async fn work(args: &BackupArgs, context: &Context) -> Result<Exit> {
     let console = context.console;
     let (mut opened, key) = open(args, context).await?;
-    let mut outcome = save(args, global, &opened, context).await;
+    let mut outcome = save(args, &opened, context).await;
     for _ in 0..RESTARTS_MAX {
         let Err(failure) = &outcome else { break };
         if failure.exit() != Exit::Busy || !sources::can_be_read_again(args) {
@@ -49,7 +49,7 @@ async fn work(args: &BackupArgs, global: &GlobalArgs, context: &Context) -> Resu
         }
         console.note(&format!("{failure}; starting again: what was stored is not sent twice"));
         opened = context.open().await?;
-        outcome = save(args, global, &opened, context).await;
+        outcome = save(args, &opened, context).await;
     }
     let (report, options) = match (outcome, &key) {
         (Ok(done), _) => done,
@@ -90,13 +90,12 @@ pub(super) async fn open(
 
 async fn save(
     args: &BackupArgs,
-    global: &GlobalArgs,
     opened: &Opened,
     context: &Context,
 ) -> Result<(BackupReport, BackupOptions)> {
     let repositories = std::iter::once(&context.access);
     let source = sources::source(args, repositories, context.runtime.clock.now())?;
-    let options = options(args, global, opened, context).await?;
+    let options = options(args, opened, context).await?;
     let reporter = Reporter::start(context.console, context.interrupt.clone(), "archival");
     let report = backup::backup(&opened.repository, source, &options, reporter.clone()).await;
     reporter.finish();
@@ -105,7 +104,6 @@ async fn save(
 
 pub(super) async fn options(
     args: &BackupArgs,
-    global: &GlobalArgs,
     opened: &Opened,
     context: &Context,
 ) -> Result<BackupOptions> {
@@ -118,8 +116,6 @@ pub(super) async fn options(
             Parent::Snapshot(listed.choose(choice)?.id)
         }
     };
-    let state_dir = global.state_dir.clone().or_else(|| env::state_dir(&env::variable));
-    let randomness = &*context.runtime.randomness;
     Ok(BackupOptions {
         host: args.host.clone().unwrap_or_else(env::host_name),
         user: env::user_name(),
@@ -127,7 +123,7 @@ pub(super) async fn options(
         time: args.time,
         kind: args.kind.into(),
         parent,
-        client: state::client_id(state_dir, randomness, context.console),
+        client: context.client_id(),
         is_dry_run: args.dry_run,
         workers: args.workers.unwrap_or_else(default_workers),
         compression: args.compression,

@@ -17,12 +17,10 @@ use super::{
 use crate::{
     access::{Access, Context},
     args::{CopyArgs, GlobalArgs, default_workers},
-    env,
     error::{Doing, Failure, Result},
     exit::Exit,
     output::{Console, human, progress::Reporter},
     password::Purpose,
-    state,
 };
 
 /// Copies, and says what became of each snapshot.
@@ -30,23 +28,17 @@ pub fn run(args: &CopyArgs, global: &GlobalArgs, console: Console) -> Result<Exi
     let destination = Access::new(global, Purpose::Open)?;
     let origin = Access::origin(&args.from, global, &destination)?;
     with_all(vec![origin, destination], console, async |contexts| match contexts {
-        [origin, destination] => work(args, global, origin, destination).await,
+        [origin, destination] => work(args, origin, destination).await,
         _ => Err(Failure::usage("no repository was named")),
     })
 }
 
-async fn work(
-    args: &CopyArgs,
-    global: &GlobalArgs,
-    origin: &Context,
-    context: &Context,
-) -> Result<Exit> {
+async fn work(args: &CopyArgs, origin: &Context, context: &Context) -> Result<Exit> {
     let console = context.console;
     let from = origin.open().await?;
     let to = context.open().await?;
-    let state_dir = global.state_dir.clone().or_else(|| env::state_dir(&env::variable));
     let options = CopyOptions {
-        client: state::client_id(state_dir, &*context.runtime.randomness, console),
+        client: context.client_id(),
         is_dry_run: args.dry_run,
         workers: args.workers.unwrap_or_else(default_workers),
         compression: args.compression,

@@ -1,7 +1,5 @@
 //! `forget`: by policy, by name, and back again.
 
-use std::path::Path;
-
 use strongroom_core::{
     error::ErrorKind,
     forget::{self, ForgetReport, Survey, UndoOptions, Undone},
@@ -21,15 +19,14 @@ use crate::{
     env,
     error::{Doing, Result},
     exit::Exit,
-    state,
 };
 
 const DOING: fn() -> String = || "cannot forget".to_owned();
 
 /// Forgets, or brings back.
-pub async fn run(args: &ForgetArgs, state_dir: Option<&Path>, context: &Context) -> Result<Exit> {
+pub async fn run(args: &ForgetArgs, context: &Context) -> Result<Exit> {
     if args.undo {
-        return undo(args, state_dir, context).await;
+        return undo(args, context).await;
     }
     let opened = context.open().await?;
     if args.prune && !args.dry_run {
@@ -47,7 +44,7 @@ pub async fn run(args: &ForgetArgs, state_dir: Option<&Path>, context: &Context)
         by_name(args, &opened.repository, &survey, &listed, context).await?
     };
     if args.prune && !args.dry_run && forgotten > 0 {
-        prune::work(&args.how, false, &opened, state_dir, context).await?;
+        prune::work(&args.how, false, &opened, context).await?;
     }
     Ok(exit)
 }
@@ -154,7 +151,7 @@ async fn forget_all(
     context.interrupt.or(work).await
 }
 
-async fn undo(args: &ForgetArgs, state_dir: Option<&Path>, context: &Context) -> Result<Exit> {
+async fn undo(args: &ForgetArgs, context: &Context) -> Result<Exit> {
     let doing = || "cannot bring snapshots back".to_owned();
     let console = context.console;
     let opened = context.open().await?;
@@ -163,9 +160,7 @@ async fn undo(args: &ForgetArgs, state_dir: Option<&Path>, context: &Context) ->
     let list = context.interrupt.or(listing).await?;
     let listed = select::filtered(list, &args.filter, console);
     let chosen = listed.choose_all(&args.snapshots)?;
-    let dir = state_dir.map(ToOwned::to_owned).or_else(|| env::state_dir(&env::variable));
-    let client = state::client_id(dir, &*context.runtime.randomness, console);
-    let options = UndoOptions { client, host: env::host_name() };
+    let options = UndoOptions { client: context.client_id(), host: env::host_name() };
     let mut undone: Vec<Undone> = Vec::new();
     let mut failed = None;
     for snapshot in chosen {

@@ -14,7 +14,7 @@ use super::{
 };
 use crate::{
     access::{Context, Opened},
-    args::{BackupArgs, GlobalArgs},
+    args::BackupArgs,
     error::{Failure, Result},
     exit::Exit,
     output::{Console, progress::Reporter},
@@ -29,7 +29,7 @@ struct Place<'a> {
 }
 
 /// Backs up, then says of each repository what was done.
-pub async fn run(args: &BackupArgs, global: &GlobalArgs, contexts: &[Context]) -> Result<Exit> {
+pub async fn run(args: &BackupArgs, contexts: &[Context]) -> Result<Exit> {
     let Some(first) = contexts.first() else {
         return Err(Failure::usage("no repository was named"));
     };
@@ -43,7 +43,7 @@ pub async fn run(args: &BackupArgs, global: &GlobalArgs, contexts: &[Context]) -
     refuse_twice(&places)?;
     let mut lanes = Vec::new();
     for place in &mut places {
-        lanes.extend(place.lane(args, global).await?);
+        lanes.extend(place.lane(args).await?);
     }
     let reporter = Reporter::start(console, first.interrupt.clone(), "archival");
     let results = backup::backup_to_all(&lanes, source, reporter.clone()).await;
@@ -95,9 +95,9 @@ impl<'a> Place<'a> {
     }
 
     /// What the engine is to do, unless this one has failed.
-    async fn lane(&mut self, args: &BackupArgs, global: &GlobalArgs) -> Result<Option<Lane>> {
+    async fn lane(&mut self, args: &BackupArgs) -> Result<Option<Lane>> {
         let Some((opened, _)) = &self.opened else { return Ok(None) };
-        match options(args, global, opened, self.context).await {
+        match options(args, opened, self.context).await {
             Ok(options) => Ok(Some(Lane { repository: opened.repository.clone(), options })),
             Err(failure) if failure.exit() == Exit::Interrupted => Err(failure),
             Err(failure) => {

@@ -61,12 +61,10 @@ pub fn run(cli: Cli, console: Console) -> Result<Exit> {
             with_repository(global, console, opening, async |c| verify::run(&args, c).await)
         }
         Verb::Forget(args) => {
-            let dir = global.state_dir.as_deref();
-            with_repository(global, console, opening, async |c| forget::run(&args, dir, c).await)
+            with_repository(global, console, opening, async |c| forget::run(&args, c).await)
         }
         Verb::Prune(args) => {
-            let dir = global.state_dir.as_deref();
-            with_repository(global, console, opening, async |c| prune::run(&args, dir, c).await)
+            with_repository(global, console, opening, async |c| prune::run(&args, c).await)
         }
         Verb::Tag(args) => {
             with_repository(global, console, opening, async |c| label::tag(&args, c).await)

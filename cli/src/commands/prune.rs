@@ -1,7 +1,5 @@
 //! `prune`: gives back the room of what no snapshot needs.
 
-use std::path::Path;
-
 use serde::Serialize;
 use strongroom_core::prune::{self, PruneOptions, PruneReport};
 
@@ -13,16 +11,15 @@ use crate::{
     error::{Doing, Failure, Result},
     exit::Exit,
     output::{human, progress::Reporter},
-    state,
 };
 
 /// Prunes, or says what a prune would do.
-pub async fn run(args: &PruneArgs, state_dir: Option<&Path>, context: &Context) -> Result<Exit> {
+pub async fn run(args: &PruneArgs, context: &Context) -> Result<Exit> {
     let opened = context.open().await?;
     if !args.dry_run {
         expect_safe(&opened, context).await?;
     }
-    work(&args.how, args.dry_run, &opened, state_dir, context).await
+    work(&args.how, args.dry_run, &opened, context).await
 }
 
 /// Refuses a storage on which data could be lost.
@@ -46,17 +43,15 @@ pub async fn work(
     how: &PruneHow,
     is_dry_run: bool,
     opened: &Opened,
-    state_dir: Option<&Path>,
     context: &Context,
 ) -> Result<Exit> {
     let console = context.console;
-    let dir = state_dir.map(ToOwned::to_owned).or_else(|| env::state_dir(&env::variable));
     let options = PruneOptions {
         unused_max: how.max_unused,
         rewrite_bytes_max: how.repack_size,
         is_dry_run,
         fence_after: how.fence_after,
-        client: state::client_id(dir, &*context.runtime.randomness, console),
+        client: context.client_id(),
         host: env::host_name(),
     };
     let clock = &context.runtime.clock;

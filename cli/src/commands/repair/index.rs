@@ -1,7 +1,5 @@
 //! `repair index`.
 
-use std::path::Path;
-
 use serde::Serialize;
 use strongroom_core::repair::{self, IndexReport};
 
@@ -15,14 +13,10 @@ use crate::{
 };
 
 /// Writes lost parts of the index anew, then says which.
-pub async fn run(
-    args: &RepairIndexArgs,
-    state_dir: Option<&Path>,
-    context: &Context,
-) -> Result<Exit> {
+pub async fn run(args: &RepairIndexArgs, context: &Context) -> Result<Exit> {
     let console = context.console;
     let opened = context.open().await?;
-    let options = options(&args.how, state_dir, context);
+    let options = options(&args.how, context);
     let reporter = Reporter::start(console, context.interrupt.clone(), "repair");
     let report = repair::index(&opened.repository, &options, reporter.clone()).await;
     reporter.finish();

@@ -5,8 +5,6 @@ mod packs;
 mod parity;
 mod snapshots;
 
-use std::path::Path;
-
 use strongroom_core::{repair::RepairOptions, verify::Damage};
 
 use super::{select, with_repository};
@@ -18,34 +16,31 @@ use crate::{
     exit::Exit,
     output::Console,
     password::Purpose,
-    state,
 };
 
 /// Does what the verb below `repair` says.
 pub fn run(verb: &RepairVerb, global: &GlobalArgs, console: Console) -> Result<Exit> {
-    let dir = global.state_dir.as_deref();
     let opening = Purpose::Open;
     match verb {
         RepairVerb::Parity(args) => parity::run(args, global, console),
         RepairVerb::Index(args) => {
-            with_repository(global, console, opening, async |c| index::run(args, dir, c).await)
+            with_repository(global, console, opening, async |c| index::run(args, c).await)
         }
         RepairVerb::Packs(args) => {
-            with_repository(global, console, opening, async |c| packs::run(args, dir, c).await)
+            with_repository(global, console, opening, async |c| packs::run(args, c).await)
         }
         RepairVerb::Snapshots(args) => {
-            with_repository(global, console, opening, async |c| snapshots::run(args, dir, c).await)
+            with_repository(global, console, opening, async |c| snapshots::run(args, c).await)
         }
     }
 }
 
 /// How to repair.
-fn options(how: &RepairHow, state_dir: Option<&Path>, context: &Context) -> RepairOptions {
-    let dir = state_dir.map(ToOwned::to_owned).or_else(|| env::state_dir(&env::variable));
+fn options(how: &RepairHow, context: &Context) -> RepairOptions {
     RepairOptions {
         is_dry_run: how.dry_run,
         workers: how.workers.unwrap_or_else(default_workers),
-        client: state::client_id(dir, &*context.runtime.randomness, context.console),
+        client: context.client_id(),
         host: env::host_name(),
         ..RepairOptions::default()
     }

@@ -1,7 +1,5 @@
 //! `repair packs`.
 
-use std::path::Path;
-
 use serde::Serialize;
 use strongroom_core::repair::{self, PacksReport, RepairOptions};
 
@@ -15,17 +13,13 @@ use crate::{
 };
 
 /// Writes down what is lost, then says what that is.
-pub async fn run(
-    args: &RepairPacksArgs,
-    state_dir: Option<&Path>,
-    context: &Context,
-) -> Result<Exit> {
+pub async fn run(args: &RepairPacksArgs, context: &Context) -> Result<Exit> {
     let console = context.console;
     let opened = context.open().await?;
     let options = RepairOptions {
         read_data: args.read_data.share(),
         packs: args.packs.clone(),
-        ..options(&args.how, state_dir, context)
+        ..options(&args.how, context)
     };
     let reporter = Reporter::start(console, context.interrupt.clone(), "repair");
     let report = repair::packs(&opened.repository, &options, reporter.clone()).await;

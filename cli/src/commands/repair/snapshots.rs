@@ -1,6 +1,6 @@
 //! `repair snapshots`.
 
-use std::{collections::BTreeSet, path::Path};
+use std::collections::BTreeSet;
 
 use serde::Serialize;
 use strongroom_core::{
@@ -28,17 +28,11 @@ use crate::{
 const DOING: fn() -> String = || "cannot repair snapshots".to_owned();
 
 /// Saves damaged snapshots again without what they lost, then says which.
-pub async fn run(
-    args: &RepairSnapshotsArgs,
-    state_dir: Option<&Path>,
-    context: &Context,
-) -> Result<Exit> {
+pub async fn run(args: &RepairSnapshotsArgs, context: &Context) -> Result<Exit> {
     let console = context.console;
     let opened = context.open().await?;
-    let options = RepairOptions {
-        read_data: args.read_data.share(),
-        ..options(&args.how, state_dir, context)
-    };
+    let options =
+        RepairOptions { read_data: args.read_data.share(), ..options(&args.how, context) };
     let reporter = Reporter::start(console, context.interrupt.clone(), "repair");
     let report = repair::snapshots(&opened.repository, &options, reporter.clone()).await;
     reporter.finish();
