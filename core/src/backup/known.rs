@@ -36,6 +36,17 @@ struct Place {
 
 type Shard = HashMap<ChunkId, Place, BuildHasherDefault<IdHasher>>;
 
+/// What became of the wish to store a chunk.
+#[derive(Debug)]
+pub(super) enum Claim<S> {
+    /// It is to be stored in this segment.
+    Ours(S),
+    /// It is stored there already, or on its way.
+    Taken((PackRef, u32)),
+    /// No segment could be had without waiting.
+    NoRoom,
+}
+
 /// All chunks that need not be stored again.
 #[derive(Debug)]
 pub(super) struct Known {
@@ -95,15 +106,32 @@ impl Known {
         self.resolve(place)
     }
 
-    /// Claims a place for a new chunk. If another worker was faster, its place is returned.
+    /// Claims the segment for a new chunk. If another worker was faster, its place is returned.
     pub(super) fn claim(&self, id: &ChunkId, pack: u32, segment: u32) -> Option<(PackRef, u32)> {
-        let mut shard = self.shard(id);
-        if let Some(place) = shard.get(id).copied() {
-            drop(shard);
-            return self.resolve(place);
+        match self.claim_with(id, || Some((pack, segment)), |place| *place) {
+            Claim::Taken(place) => Some(place),
+            Claim::Ours(_) | Claim::NoRoom => None,
         }
+    }
+
+    /// Claims the segment that `allocate` hands out, and asks it for none if the chunk has a
+    /// place already: of workers with the same chunk at the same time, one stores it.
+    /// `allocate` must not wait.
+    pub(super) fn claim_with<S>(
+        &self,
+        id: &ChunkId,
+        allocate: impl FnOnce() -> Option<S>,
+        place: impl FnOnce(&S) -> (u32, u32),
+    ) -> Claim<S> {
+        let mut shard = self.shard(id);
+        let taken = shard.get(id).and_then(|place| self.resolve(*place));
+        if let Some(place) = taken {
+            return Claim::Taken(place);
+        }
+        let Some(slot) = allocate() else { return Claim::NoRoom };
+        let (pack, segment) = place(&slot);
         shard.insert(*id, Place { pack, segment });
-        None
+        Claim::Ours(slot)
     }
 
     /// Resolves once somebody waits for the index: true. False if nobody ever will.

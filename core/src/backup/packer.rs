@@ -135,32 +135,35 @@ impl Packer {
         current.pack.as_ref()?.try_allocate(reservation(payload_bytes), self.pack_bytes)
     }
 
-    /// A segment for a payload of at most `payload_bytes`, in a new pack if need be. Waits for
-    /// the memory of one: the caller must hold no slot, or packs would wait for each other.
-    pub(super) fn allocate(&self, payload_bytes: usize) -> Result<Slot> {
-        if let Some(slot) = self.try_allocate(payload_bytes) {
-            return Ok(slot);
-        }
-        let full = lock(&self.current).pack.take();
+    /// Sees to it that [`Self::try_allocate`] has room for a payload of at most `payload_bytes`,
+    /// unless others take it first. Waits for the memory of a pack: the caller must hold no slot,
+    /// or packs would wait for each other.
+    pub(super) fn make_room(&self, payload_bytes: usize) -> Result<()> {
+        let full = {
+            let mut current = lock(&self.current);
+            if self.has_room(&current, payload_bytes) {
+                return Ok(());
+            }
+            current.pack.take()
+        };
         if let Some(full) = full {
             self.close(&full)?;
         }
         let arena = self.arenas.take().ok_or_else(shared::stopped)?;
         let mut current = lock(&self.current);
         // another writer may have opened the next one meanwhile
-        if let Some(pack) = &current.pack
-            && let Some(slot) = pack.try_allocate(reservation(payload_bytes), self.pack_bytes)
-        {
-            return Ok(slot);
+        if self.has_room(&current, payload_bytes) {
+            return Ok(());
         }
         let pack = Arc::new(self.open(&mut current, arena)?);
-        let slot = pack.try_allocate(reservation(payload_bytes), u64::MAX);
         let replaced = current.pack.replace(pack);
         drop(current);
-        if let Some(replaced) = replaced {
-            self.close(&replaced)?;
-        }
-        slot.ok_or_else(|| Error::internal("a new pack has no room"))
+        replaced.map_or(Ok(()), |replaced| self.close(&replaced))
+    }
+
+    fn has_room(&self, current: &Current, payload_bytes: usize) -> bool {
+        let reserved_bytes = reservation(payload_bytes);
+        current.pack.as_ref().is_some_and(|pack| pack.has_room(reserved_bytes, self.pack_bytes))
     }
 
     fn open(&self, current: &mut Current, arena: Arena) -> Result<OpenPack> {
@@ -254,11 +257,7 @@ impl Packer {
 impl OpenPack {
     fn try_allocate(self: &Arc<Self>, reserved_bytes: u64, limit_bytes: u64) -> Option<Slot> {
         let mut filling = lock(&self.filling);
-        let is_full = filling.used_bytes + reserved_bytes > limit_bytes;
-        if is_full && !filling.segments.is_empty() {
-            return None;
-        }
-        if self.is_closing.load(Ordering::Relaxed) {
+        if !self.is_open_for(&filling, reserved_bytes, limit_bytes) {
             return None;
         }
         let segment = filling.segments.len() as u32;
@@ -266,6 +265,16 @@ impl OpenPack {
         filling.used_bytes += reserved_bytes;
         filling.open += 1;
         Some(Slot { pack: self.clone(), segment, reserved_bytes })
+    }
+
+    fn has_room(&self, reserved_bytes: u64, limit_bytes: u64) -> bool {
+        self.is_open_for(&lock(&self.filling), reserved_bytes, limit_bytes)
+    }
+
+    /// The first segment always has room, however small packs are to be.
+    fn is_open_for(&self, filling: &Filling, reserved_bytes: u64, limit_bytes: u64) -> bool {
+        let has_room = filling.used_bytes + reserved_bytes <= limit_bytes;
+        (has_room || filling.segments.is_empty()) && !self.is_closing.load(Ordering::Relaxed)
     }
 }
 

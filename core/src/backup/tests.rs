@@ -186,6 +186,23 @@ async fn a_changed_byte_adds_about_one_chunk() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn what_workers_find_at_the_same_time_is_stored_once() {
+    for round in 0..8 {
+        let (repository, _) = new_repository().await;
+        let source = MemorySource::default();
+        for file in 0..4 {
+            source.put(&format!("large/{file}"), noise(3_000_000, round));
+            source.put(&format!("small/{file}"), noise(60_000, 100 + round));
+        }
+        let options = BackupOptions { workers: 4, ..options() };
+        let monitor = Arc::new(SilentMonitor);
+        let report = backup(&repository, Arc::new(source), &options, monitor).await.unwrap();
+        assert_eq!(report.total_bytes, 12_240_000);
+        assert!(report.added_bytes < 3_070_000, "round {round}: {report:?}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn unreadable_files_are_listed_and_the_rest_is_saved() {
     let (repository, _) = new_repository().await;
     let source = sample();

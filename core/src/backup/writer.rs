@@ -6,11 +6,17 @@
 use std::sync::{Arc, atomic::AtomicU64, atomic::Ordering};
 
 use super::{
-    known::Known,
+    known::{Claim, Known},
     packer::{ChunkUse, Packer, Slot},
     shared::Shared,
 };
-use crate::{compress::Compressor, crypto::KeyRing, entry::ChunkRef, error::Result, id::ChunkId};
+use crate::{
+    compress::Compressor,
+    crypto::KeyRing,
+    entry::{ChunkRef, PackRef},
+    error::Result,
+    id::ChunkId,
+};
 
 /// A gathered segment holds at most so much plaintext.
 pub(super) const GROUP_BYTES_MAX: usize = 1 << 20;
@@ -32,6 +38,12 @@ pub(super) struct ChunkWriter {
     /// Output of the compressor, reused.
     compressed: Vec<u8>,
 }
+
+/// A pack and a segment of it.
+type Place = (PackRef, u32);
+
+/// A segment to be completed, or where the chunk is stored by somebody else.
+type ClaimedSegment = std::result::Result<Slot, Place>;
 
 struct Group {
     slot: Slot,
@@ -73,15 +85,16 @@ impl ChunkWriter {
             return self.add_to_group(id, data.len());
         }
         self.flush_if_urgent()?;
-        let slot = self.allocate(data.len())?;
-        let (pack, segment) = slot.place();
-        let found = self.known.claim(&id, pack, segment);
+        let slot = match self.claim_segment(&id, data.len())? {
+            Ok(slot) => slot,
+            Err(place) => return Ok(reference(id, place, data.len())),
+        };
         let place = slot.reference();
         self.count(data.len());
         let algorithm = self.compressor.compress(data, &mut self.compressed);
         let chunks = vec![(id, data.len() as u32)];
         self.packer.complete(slot, chunks, algorithm, &mut self.compressed, self.chunk_use)?;
-        Ok(reference(id, found.unwrap_or(place), data.len()))
+        Ok(reference(id, place, data.len()))
     }
 
     /// Gives `fill` room for up to `length_max` bytes (at most [`GROUP_BYTES_MAX`]) at the place
@@ -113,28 +126,35 @@ impl ChunkWriter {
 
     /// Adds the `length` bytes behind the filled ones to the group.
     fn add_to_group(&mut self, id: ChunkId, length: usize) -> Result<ChunkRef> {
-        if self.group.is_none() {
-            let slot = self.packer.allocate(GROUP_BYTES_MAX)?;
-            self.group = Some(Group { slot, chunks: Vec::new() });
+        let taken = match &self.group {
+            Some(group) => {
+                let (pack, segment) = group.slot.place();
+                self.known.claim(&id, pack, segment)
+            }
+            None => self.begin_group(&id)?,
+        };
+        if let Some(place) = taken {
+            return Ok(reference(id, place, length));
         }
         let Some(group) = &mut self.group else { return Err(super::shared::stopped()) };
-        let (pack, segment) = group.slot.place();
-        let found = self.known.claim(&id, pack, segment);
-        if let Some(found) = found
-            && !group.chunks.is_empty()
-        {
-            return Ok(reference(id, found, length));
-        }
-        // a chunk that another worker claimed a moment ago is stored twice rather than leaving
-        // this segment without any
         group.chunks.push((id, length as u32));
-        self.filled += length;
         let place = group.slot.reference();
+        self.filled += length;
         self.count(length);
-        Ok(reference(id, found.unwrap_or(place), length))
+        Ok(reference(id, place, length))
     }
 
-    fn find(&self, id: &ChunkId) -> Result<Option<(crate::entry::PackRef, u32)>> {
+    /// Begins a group, of which the chunk is to be the first; none if another worker stores the
+    /// chunk, whose place is returned then.
+    fn begin_group(&mut self, first: &ChunkId) -> Result<Option<Place>> {
+        match self.claim_segment(first, GROUP_BYTES_MAX)? {
+            Ok(slot) => self.group = Some(Group { slot, chunks: Vec::new() }),
+            Err(place) => return Ok(Some(place)),
+        }
+        Ok(None)
+    }
+
+    fn find(&self, id: &ChunkId) -> Result<Option<Place>> {
         match self.chunk_use {
             ChunkUse::Data => self.known.find(id),
             ChunkUse::Table => Ok(self.known.find_loaded(id)),
@@ -168,14 +188,21 @@ impl ChunkWriter {
         Ok(())
     }
 
-    /// A segment of its own. What has been gathered is sealed first if there is to be a new
-    /// pack: a writer that waits for one must not keep another one open.
-    fn allocate(&mut self, payload_bytes: usize) -> Result<Slot> {
-        if let Some(slot) = self.packer.try_allocate(payload_bytes) {
-            return Ok(slot);
+    /// A segment that the chunk is the first of, or the place where another worker stores it.
+    /// What has been gathered is sealed first if there is to be a new pack: a writer that waits
+    /// for one must not keep another one open.
+    fn claim_segment(&mut self, id: &ChunkId, payload_bytes: usize) -> Result<ClaimedSegment> {
+        loop {
+            let allocate = || self.packer.try_allocate(payload_bytes);
+            match self.known.claim_with(id, allocate, Slot::place) {
+                Claim::Ours(slot) => return Ok(Ok(slot)),
+                Claim::Taken(place) => return Ok(Err(place)),
+                Claim::NoRoom => {
+                    self.flush()?;
+                    self.packer.make_room(payload_bytes)?;
+                }
+            }
         }
-        self.flush()?;
-        self.packer.allocate(payload_bytes)
     }
 
     fn count(&self, length: usize) {
@@ -189,7 +216,7 @@ impl ChunkWriter {
     }
 }
 
-fn reference(id: ChunkId, place: (crate::entry::PackRef, u32), length: usize) -> ChunkRef {
+fn reference(id: ChunkId, place: Place, length: usize) -> ChunkRef {
     let (pack, segment) = place;
     ChunkRef { id, pack, segment, len_bytes: length as u32 }
 }
