@@ -13,6 +13,7 @@ mod forget;
 mod keys;
 mod parity;
 mod prune;
+mod repair;
 
 use std::{panic::AssertUnwindSafe, sync::Arc};
 
@@ -35,6 +36,15 @@ enum Extent {
     Some,
     /// Each of them.
     All,
+}
+
+/// What the verb is to the repository that it ran on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Need {
+    /// All is well without it, too.
+    Wish,
+    /// It mends what is damaged: all is well once it came to its end.
+    Cure,
 }
 
 /// Of so many points one is tried where time is short.
@@ -62,6 +72,17 @@ async fn sweep(
     prepared: &Stage,
     verb: impl AsyncFn(&Repository, &mut Told) -> Result<()>,
 ) -> u64 {
+    sweep_of(Need::Wish, name, extent, prepared, verb).await
+}
+
+/// As [`sweep`].
+async fn sweep_of(
+    need: Need,
+    name: &str,
+    extent: Extent,
+    prepared: &Stage,
+    verb: impl AsyncFn(&Repository, &mut Told) -> Result<()>,
+) -> u64 {
     let mut points = 0;
     for operation in [Operation::Put, Operation::Delete] {
         for when in [When::Before, When::After] {
@@ -69,8 +90,8 @@ async fn sweep(
             loop {
                 let what = format!("{name}, cut off at {operation} {nth} ({when:?})");
                 let cut = FaultRule::new(operation, FaultEffect::CutOff(when)).nth(nth);
-                let run = AssertUnwindSafe(die_and_go_on(prepared, cut, nth, &verb)).catch_unwind();
-                match run.await {
+                let run = die_and_go_on(need, prepared, cut, nth, &verb);
+                match AssertUnwindSafe(run).catch_unwind().await {
                     Ok(true) => points += 1,
                     Ok(false) => break,
                     Err(panic) => {
@@ -88,6 +109,7 @@ async fn sweep(
 
 /// Runs `verb` until it is cut off, and what comes after; false if it came to its end.
 async fn die_and_go_on(
+    need: Need,
     prepared: &Stage,
     cut: FaultRule,
     nth: u64,
@@ -106,8 +128,12 @@ async fn die_and_go_on(
         result.unwrap();
     }
     stage.learn(told);
-    // the verb itself may come next, or not
-    if is_cut_off && (nth / 2).is_multiple_of(2) {
+    // the verb itself may come next, or not; or another one before it
+    let is_next = (nth / 2).is_multiple_of(2);
+    if is_cut_off && need == Need::Cure && !is_next {
+        stage.back_up().await;
+    }
+    if is_cut_off && (is_next || need == Need::Cure) {
         let mut told = Told::default();
         verb(&stage.open(stage.target.clone()).await, &mut told).await.unwrap();
         stage.learn(told);
@@ -118,7 +144,7 @@ async fn die_and_go_on(
 
 #[cfg(test)]
 mod tests {
-    use super::{Extent, backup, copy, forget, keys, parity, prune};
+    use super::{Extent, backup, copy, forget, keys, parity, prune, repair};
 
     #[tokio::test(flavor = "multi_thread")]
     #[ignore = "a minute or more; see the top of this file"]
@@ -130,6 +156,7 @@ mod tests {
             ("key", keys::sweeps(Extent::All).await),
             ("copy", copy::sweeps(Extent::All).await),
             ("repair parity", parity::sweeps(Extent::All).await),
+            ("repair", repair::sweeps(Extent::All).await),
         ];
         let total: u64 = counts.iter().map(|(_, points)| points).sum();
         println!("{total} points: {counts:?}");
@@ -164,5 +191,10 @@ mod tests {
     #[tokio::test(flavor = "multi_thread")]
     async fn a_repair_of_parity_may_die_at_any_write() {
         assert!(parity::sweeps(Extent::Some).await > 5);
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn a_repair_may_die_at_any_write() {
+        assert!(repair::sweeps(Extent::Some).await > 5);
     }
 }

@@ -21,6 +21,7 @@ pub(super) async fn sweeps(extent: Extent) -> u64 {
 
 /// Whatever lies below these folders is damaged or lost in turn: primaries, copies, parity.
 async fn damaged() -> Stage {
+    let middle = |length: usize| length / 2;
     let mut stage = Stage::with(4, true).await;
     stage.forget(1).await;
     let stored = objects(&stage.target).await;
@@ -37,14 +38,14 @@ async fn damaged() -> Stage {
         };
         let beside = ObjectKey::parse(&beside).unwrap();
         match number % 4 {
-            0 => flip(&stage, key).await,
-            1 if is_pack => flip(&stage, &beside).await,
+            0 => stage.flip(key, middle).await,
+            1 if is_pack => stage.flip(&beside, middle).await,
             1 => stage.target.delete(key).await.unwrap(),
             2 => stage.target.delete(&beside).await.unwrap(),
             _ => {
-                flip(&stage, &beside).await;
+                stage.flip(&beside, middle).await;
                 if !is_pack {
-                    flip(&stage, key).await;
+                    stage.flip(key, middle).await;
                 }
             }
         }
@@ -56,11 +57,4 @@ async fn damaged() -> Stage {
     stage.target.create(&ObjectKey::parse(&orphan).unwrap(), content.clone()).await.unwrap();
     stage.orphans.insert(orphan);
     stage
-}
-
-async fn flip(stage: &Stage, key: &ObjectKey) {
-    let mut bytes = stage.target.get_full(key).await.unwrap().to_vec();
-    let middle = bytes.len() / 2;
-    bytes[middle] ^= 4;
-    stage.target.replace(key, bytes).await.unwrap();
 }

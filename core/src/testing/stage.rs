@@ -224,6 +224,14 @@ impl Stage {
         }
     }
 
+    /// Turns over a bit of the byte that `at` chooses by the object's length.
+    pub(crate) async fn flip(&self, key: &ObjectKey, at: impl FnOnce(usize) -> usize) {
+        let mut bytes = self.target.get_full(key).await.unwrap().to_vec();
+        let at = at(bytes.len());
+        bytes[at] ^= 4;
+        self.target.replace(key, bytes).await.unwrap();
+    }
+
     /// What comes after a crash, and what must have become of it.
     pub(crate) async fn go_on(mut self) {
         self.version += 1;
