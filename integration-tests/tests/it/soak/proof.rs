@@ -1,6 +1,10 @@
 //! What must hold once everybody has stopped, looked at with the binary alone.
 
-use std::{fs, path::Path};
+use std::{
+    fs::{self, File},
+    path::{Path, PathBuf},
+    time::{Duration, SystemTime},
+};
 
 use serde_json::Value;
 
@@ -12,6 +16,9 @@ use super::{
 
 /// A prune that takes another one over comes first, and one that begins anew after it.
 const PRUNES_MAX: usize = 3;
+
+/// A day later, nobody can be writing a half-made file any more.
+const LATER: Duration = Duration::from_secs(25 * 60 * 60);
 
 /// What was looked at.
 #[derive(Debug, Default)]
@@ -27,6 +34,7 @@ pub struct Proof {
 
 /// Prunes in peace, and looks at everything.
 pub fn prove(surroundings: &Surroundings<'_>, history: &History) -> Proof {
+    let left_behind = age_half_made(&surroundings.folder("soaked"));
     prune(surroundings);
     let mut proof = Proof::default();
     let listed = surroundings.run(&["snapshots", "--json"]).expect(0).objects();
@@ -60,7 +68,27 @@ pub fn prove(surroundings: &Surroundings<'_>, history: &History) -> Proof {
     proof.others = ids.len() - proof.restored.min(ids.len());
     assert!(problems.is_empty(), "{problems:#?}");
     proof.packs = expect_nothing_else(surroundings);
+    let still_there: Vec<_> = left_behind.iter().filter(|path| path.exists()).collect();
+    assert!(still_there.is_empty(), "half-made files stay: {still_there:?}");
+    println!("{} half-made files of killed processes were removed", left_behind.len());
     proof
+}
+
+/// On a folder: makes half-made files of killed processes look as old as they will be a day later.
+fn age_half_made(folder: &Path) -> Vec<PathBuf> {
+    if !folder.exists() {
+        return Vec::new();
+    }
+    let names = tree_of(folder).into_keys();
+    let half_made: Vec<_> = names
+        .filter(|name| name.split('/').any(|part| part == ".strongroom-tmp"))
+        .map(|name| folder.join(name))
+        .collect();
+    for path in &half_made {
+        let file = File::options().append(true).open(path).unwrap();
+        file.set_modified(SystemTime::now() - LATER).unwrap();
+    }
+    half_made
 }
 
 /// Prunes until there is nothing left to do.
@@ -86,7 +114,7 @@ fn expect_nothing_else(surroundings: &Surroundings<'_>) -> u64 {
     plan["packs_before"].as_u64().unwrap()
 }
 
-/// On a folder: no half-made files of killed processes, and no parity of packs that are gone.
+/// On a folder: no parity of packs that are gone, and no copies of objects that are gone.
 fn expect_no_leftovers(folder: &Path) {
     if !folder.exists() {
         return;
