@@ -13,7 +13,6 @@ mod survey;
 mod tests;
 mod undo;
 
-use bytes::Bytes;
 use futures::{StreamExt, TryStreamExt, stream};
 
 pub use self::{
@@ -23,12 +22,9 @@ pub use self::{
 };
 use crate::{
     error::{Error, ErrorKind, Result},
-    format::{commit::ObjectHash, object::ObjectType, record, tombstone::Tombstone},
+    format::commit::ObjectHash,
     id::SessionId,
-    repository::{
-        Repository, Snapshot,
-        layout::{self, MetaName},
-    },
+    repository::{Repository, Snapshot},
     retention::GroupBy,
     target::{TargetErrorKind, TargetExt},
 };
@@ -97,13 +93,7 @@ async fn bury(
     commit: ObjectHash,
     host: &str,
 ) -> Result<(SessionId, bool)> {
-    let name = MetaName::Tombstone(session).to_string();
-    let runtime = repository.runtime();
-    let time = runtime.clock.now();
-    let content = Tombstone { session, commit, time, host: host.to_owned() }.encode();
-    let keys = repository.keys();
-    let sealed = record::seal(keys, ObjectType::Tombstone, &name, &content, &*runtime.randomness)?;
-    let (key, sealed) = (layout::key(&name)?, Bytes::from(sealed));
+    let (key, sealed) = repository.seal_tombstone(session, commit, host)?;
     match repository.target().create(&key, sealed.clone()).await {
         Ok(()) => {}
         Err(error) if error.kind() == TargetErrorKind::AlreadyExists => {
@@ -117,7 +107,7 @@ async fn bury(
         }
         Err(error) => return Err(error.into()),
     }
-    repository.cache().put(&name, sealed).await;
+    repository.cache().put(key.as_str(), sealed).await;
     Ok((session, true))
 }
 

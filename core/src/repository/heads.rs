@@ -13,7 +13,7 @@ use crate::{
         tombstone::Tombstone,
     },
     id::SessionId,
-    target::{Payload, PutMode, TargetErrorKind},
+    target::{ObjectKey, Payload, PutMode, TargetErrorKind},
 };
 
 impl Repository {
@@ -74,16 +74,26 @@ impl Repository {
         commit: ObjectHash,
         host: &str,
     ) -> Result<()> {
+        let (key, sealed) = self.seal_tombstone(session, commit, host)?;
+        match self.target().put(&key, Payload::from(sealed), PutMode::Create).await {
+            Err(error) if error.kind() != TargetErrorKind::AlreadyExists => Err(error.into()),
+            _ => Ok(()),
+        }
+    }
+
+    /// A tombstone of now, sealed, and the key that it is stored under.
+    pub(crate) fn seal_tombstone(
+        &self,
+        session: SessionId,
+        commit: ObjectHash,
+        host: &str,
+    ) -> Result<(ObjectKey, Bytes)> {
         let time = self.runtime().clock.now();
         let content = Tombstone { session, commit, time, host: host.to_owned() }.encode();
         let name = MetaName::Tombstone(session).to_string();
         let randomness = &*self.runtime().randomness;
         let sealed = record::seal(self.keys(), ObjectType::Tombstone, &name, &content, randomness)?;
-        let payload = Payload::from(Bytes::from(sealed));
-        match self.target().put(&layout::key(&name)?, payload, PutMode::Create).await {
-            Err(error) if error.kind() != TargetErrorKind::AlreadyExists => Err(error.into()),
-            _ => Ok(()),
-        }
+        Ok((layout::key(&name)?, Bytes::from(sealed)))
     }
 
     /// The number of the newest head that is stored; 0 if there is none.

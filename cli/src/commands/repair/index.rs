@@ -1,9 +1,8 @@
 //! `repair index`.
 
-use serde::Serialize;
 use strongroom_core::repair::{self, IndexReport};
 
-use super::{super::requests::Requests, damage_lines, options};
+use super::{super::requests::Requests, Summary, damage_lines, options};
 use crate::{
     access::Context,
     args::RepairIndexArgs,
@@ -22,16 +21,9 @@ pub async fn run(args: &RepairIndexArgs, context: &Context) -> Result<Exit> {
     reporter.finish();
     let report = report.doing(|| "cannot repair the index".to_owned())?;
     let requests = Requests::from(opened.requests());
-    if console.is_json() {
-        let (message_type, operation, dry_run) = ("summary", "repair_index", options.is_dry_run);
-        let report = &report;
-        console.object(&Summary { message_type, operation, dry_run, report, requests })?;
-    } else {
-        let mut lines = damage_lines(&report.damage, &report.healed);
-        lines.extend(lines_of(&report, options.is_dry_run));
-        lines.extend(console.is_verbose().then(|| requests.line()));
-        console.text(&lines.join("\n"))?;
-    }
+    let mut lines = damage_lines(&report.damage, &report.healed);
+    lines.extend(lines_of(&report, options.is_dry_run));
+    Summary::new("repair_index", options.is_dry_run, &report, requests).print(lines, console)?;
     Ok(exit(&report, options.is_dry_run))
 }
 
@@ -58,16 +50,6 @@ fn lines_of(report: &IndexReport, is_dry_run: bool) -> Vec<String> {
         (_, false) => format!("{packs} with {chunks} indexed"),
     });
     lines
-}
-
-#[derive(Serialize)]
-struct Summary<'a> {
-    message_type: &'static str,
-    operation: &'static str,
-    dry_run: bool,
-    #[serde(flatten)]
-    report: &'a IndexReport,
-    requests: Requests,
 }
 
 #[cfg(test)]

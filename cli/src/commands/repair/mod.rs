@@ -5,9 +5,10 @@ mod packs;
 mod parity;
 mod snapshots;
 
+use serde::Serialize;
 use strongroom_core::{repair::RepairOptions, verify::Damage};
 
-use super::{select, with_repository};
+use super::{requests::Requests, select, with_repository};
 use crate::{
     access::Context,
     args::{GlobalArgs, RepairHow, RepairVerb, default_workers},
@@ -58,4 +59,30 @@ fn damage_lines(damage: &[Damage], healed: &[String]) -> Vec<String> {
         lines.extend(one.files.iter().map(|file| format!("  needed by {file}")));
     }
     lines
+}
+
+/// What is said of a repair whose report goes out as it is.
+#[derive(Serialize)]
+struct Summary<'a, T> {
+    message_type: &'static str,
+    operation: &'static str,
+    dry_run: bool,
+    #[serde(flatten)]
+    report: &'a T,
+    requests: Requests,
+}
+
+impl<'a, T: Serialize> Summary<'a, T> {
+    fn new(operation: &'static str, dry_run: bool, report: &'a T, requests: Requests) -> Self {
+        Self { message_type: "summary", operation, dry_run, report, requests }
+    }
+
+    /// Prints it for programs, or `lines` for people.
+    fn print(&self, mut lines: Vec<String>, console: Console) -> Result<()> {
+        if console.is_json() {
+            return console.object(self);
+        }
+        lines.extend(console.is_verbose().then(|| self.requests.line()));
+        console.text(&lines.join("\n"))
+    }
 }

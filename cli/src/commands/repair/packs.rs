@@ -1,9 +1,8 @@
 //! `repair packs`.
 
-use serde::Serialize;
 use strongroom_core::repair::{self, PacksReport, RepairOptions};
 
-use super::{super::requests::Requests, damage_lines, options};
+use super::{super::requests::Requests, Summary, damage_lines, options};
 use crate::{
     access::Context,
     args::RepairPacksArgs,
@@ -26,16 +25,9 @@ pub async fn run(args: &RepairPacksArgs, context: &Context) -> Result<Exit> {
     reporter.finish();
     let report = report.doing(|| "cannot repair packs".to_owned())?;
     let requests = Requests::from(opened.requests());
-    if console.is_json() {
-        let (message_type, operation, dry_run) = ("summary", "repair_packs", options.is_dry_run);
-        let report = &report;
-        console.object(&Summary { message_type, operation, dry_run, report, requests })?;
-    } else {
-        let mut lines = damage_lines(&report.damage, &report.healed);
-        lines.extend(lines_of(&report, options.is_dry_run));
-        lines.extend(console.is_verbose().then(|| requests.line()));
-        console.text(&lines.join("\n"))?;
-    }
+    let mut lines = damage_lines(&report.damage, &report.healed);
+    lines.extend(lines_of(&report, options.is_dry_run));
+    Summary::new("repair_packs", options.is_dry_run, &report, requests).print(lines, console)?;
     Ok(if report.damage.is_empty() { Exit::Done } else { Exit::Damaged })
 }
 
@@ -55,16 +47,6 @@ fn lines_of(report: &PacksReport, is_dry_run: bool) -> Vec<String> {
         }
     });
     lines
-}
-
-#[derive(Serialize)]
-struct Summary<'a> {
-    message_type: &'static str,
-    operation: &'static str,
-    dry_run: bool,
-    #[serde(flatten)]
-    report: &'a PacksReport,
-    requests: Requests,
 }
 
 #[cfg(test)]

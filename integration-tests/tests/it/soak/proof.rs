@@ -28,6 +28,8 @@ pub struct Proof {
     /// Snapshots that are there without a promise: whoever made them was killed, or is being
     /// forgotten.
     pub others: usize,
+    /// Half-made files of killed processes, which are no more.
+    pub half_made: usize,
     /// Packs in the end.
     pub packs: u64,
 }
@@ -70,7 +72,7 @@ pub fn prove(surroundings: &Surroundings<'_>, history: &History) -> Proof {
     proof.packs = expect_nothing_else(surroundings);
     let still_there: Vec<_> = left_behind.iter().filter(|path| path.exists()).collect();
     assert!(still_there.is_empty(), "half-made files stay: {still_there:?}");
-    println!("{} half-made files of killed processes were removed", left_behind.len());
+    proof.half_made = left_behind.len();
     proof
 }
 
