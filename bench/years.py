@@ -49,7 +49,7 @@ class Runner:
             STRONGROOM_STATE_DIR=str(work / "state"), STRONGROOM_CACHE_DIR=str(work / "cache"))
 
     def run(self, *arguments):
-        """Seconds, peak MiB and the last JSON object that was printed."""
+        """Seconds, peak MiB and the last line that was printed: as an object, if it is JSON."""
         with tempfile.NamedTemporaryFile("r") as peak:
             began = time.monotonic()
             done = subprocess.run(
@@ -57,13 +57,17 @@ class Runner:
                 check=True, stdout=subprocess.PIPE, env=self.environment)
             seconds = time.monotonic() - began
             lines = done.stdout.decode().splitlines()
-            summary = json.loads(lines[-1]) if lines else None
+            summary = lines[-1] if lines else None
+            if "--json" in arguments and lines:
+                summary = json.loads(summary)
             return seconds, int(peak.read().split()[-1]) / 1024, summary
 
 
 def say(what, seconds, peak, summary):
     requests = summary.get("requests") if isinstance(summary, dict) else None
-    if requests:
+    if isinstance(summary, str):
+        requests = summary.removeprefix("requests: ")
+    elif requests:
         requests = {kind: requests[kind] for kind in ("put", "get", "head", "list", "delete")}
     print(f"{what}: {seconds:.1f} s, peak {peak:.0f} MiB, requests {requests or '-'}", flush=True)
 
@@ -96,7 +100,7 @@ def main():
             say(f"backup {number + 1}", seconds, peak, summary)
     print(f"{args.snapshots} backups: {sum(times):.0f} s", flush=True)
     say("list", *runner.run("snapshots", "--json"))
-    say("forget", *runner.run("forget", "--keep-last", str(args.keep), "--json"))
+    say("forget", *runner.run("forget", "--keep-last", str(args.keep), "-v"))
     plan = runner.run("prune", "--dry-run", "--json")
     say("prune --dry-run", *plan)
     done = runner.run("prune", "--json")

@@ -11,6 +11,7 @@ use strongroom_core::{
 use super::{
     forget_report::{self as report, Plan},
     prune,
+    requests::Requests,
     select::{self, Listed},
 };
 use crate::{
@@ -43,6 +44,9 @@ pub async fn run(args: &ForgetArgs, context: &Context) -> Result<Exit> {
     } else {
         by_name(args, &opened.repository, &survey, &listed, context).await?
     };
+    if context.console.is_verbose() && !context.console.is_json() {
+        context.console.text(&Requests::from(opened.requests()).line())?;
+    }
     if args.prune && !args.dry_run && forgotten > 0 {
         prune::work(&args.how, false, &opened, context).await?;
     }

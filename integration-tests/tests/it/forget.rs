@@ -58,8 +58,9 @@ fn a_policy_says_what_it_keeps_and_why_and_then_does_it() {
     let text = lab.run(flags).expect(0).text();
     assert!(text.contains("forgot 2 snapshots"), "{text}");
     assert_eq!(times(&Value::from(lab.snapshots())), DAYS[2..]);
-    let text = lab.run(flags).expect(0).text();
+    let text = lab.run(flags.iter().chain(&["-v"])).expect(0).text();
     assert!(text.contains("forgot 0 snapshots"), "{text}");
+    assert!(text.lines().last().unwrap().starts_with("requests: 0 put"), "{text}");
     lab.run(["verify", "--read-data"]).expect(0);
 }
 
