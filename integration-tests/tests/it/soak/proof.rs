@@ -23,10 +23,10 @@ const LATER: Duration = Duration::from_secs(25 * 60 * 60);
 /// What was looked at.
 #[derive(Debug, Default)]
 pub struct Proof {
-    /// Snapshots that were promised, and came back as they were.
+    /// Snapshots that were promised, and came back as they were; those too that somebody began
+    /// to forget, and was killed.
     pub restored: usize,
-    /// Snapshots that are there without a promise: whoever made them was killed, or is being
-    /// forgotten.
+    /// Snapshots that are there without a promise: whoever made them was killed.
     pub others: usize,
     /// Half-made files of killed processes, which are no more.
     pub half_made: usize,
@@ -47,11 +47,9 @@ pub fn prove(surroundings: &Surroundings<'_>, history: &History) -> Proof {
         if promise.is_forgotten && is_there {
             problems.push(format!("{} is forgotten, and there", promise.id));
         }
-        if promise.is_doomed {
-            continue;
-        }
         if !is_there {
-            problems.push(format!("{} of client {} is gone", promise.id, promise.writer));
+            let what = format!("{} of client {} is gone", promise.id, promise.writer);
+            problems.extend((!promise.is_doomed).then_some(what));
             continue;
         }
         let place = surroundings.folder("restored");
