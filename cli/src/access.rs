@@ -320,25 +320,29 @@ impl Context {
 
     /// Whether the storage decides who was first; warns if not.
     async fn probe(&self, target: &Arc<MetricsLayer>) -> Result<bool> {
-        let unsafe_because = self.probed(target).await?;
+        let unsafe_because = self.probed(target, false).await?;
         if let Some(why) = &unsafe_because {
             self.console.warn(&format!("this storage is not safe for prune: {why}"));
         }
         Ok(unsafe_because.is_none())
     }
 
-    /// Why the storage is not safe for prune, if it is not.
+    /// Why the storage is not safe for prune, if it is not. Removes what killed probes left there.
     pub async fn unsafe_because(&self, opened: &Opened) -> Result<Option<String>> {
-        self.probed(&opened.metrics).await
+        self.probed(&opened.metrics, true).await
     }
 
     /// Tries the storage; a folder of this machine is known to be safe.
-    async fn probed(&self, target: &Arc<MetricsLayer>) -> Result<Option<String>> {
+    async fn probed(
+        &self,
+        target: &Arc<MetricsLayer>,
+        removes_leftovers: bool,
+    ) -> Result<Option<String>> {
         if self.access.local_folder().is_some() {
             return Ok(None);
         }
         let shared: SharedTarget = target.clone();
-        let options = ProbeOptions::cheap();
+        let options = ProbeOptions { removes_leftovers, ..ProbeOptions::cheap() };
         let found = probe(&shared, &self.runtime, &KeyPrefix::all(), &options).await;
         let found = found.map_err(Error::from)?;
         Ok(match (found.is_safe(), found.lists_at_once) {
