@@ -272,7 +272,7 @@ mod tests {
             (name, ObjectMeta { key, size_bytes: 1, modified_ms })
         };
         let objects = [(1, 10), (2, 11), (3, 12)].map(object).to_vec();
-        let listing = MetaListing { objects, junk: Vec::new() };
+        let listing = MetaListing { objects, ..MetaListing::default() };
         let placed = place(&moments(&listing, &history), Timestamp(12 * DAY));
         let found = placed[&SessionId([2; 16])];
         assert_eq!((found.time, found.by), (Timestamp(11 * DAY), PlacedBy::Storage));

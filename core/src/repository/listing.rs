@@ -13,6 +13,7 @@ use futures::TryStreamExt;
 use super::{
     Repository,
     layout::{self, MetaName},
+    pins::Pin,
     unlock::{highest, rotated},
 };
 use crate::{
@@ -28,6 +29,8 @@ pub struct MetaListing {
     pub objects: Vec<(MetaName, ObjectMeta)>,
     /// Objects that do not.
     pub junk: Vec<ObjectMeta>,
+    /// What this machine remembered before the listing began.
+    pub(crate) remembered: Option<Pin>,
 }
 
 impl MetaListing {
@@ -142,7 +145,9 @@ impl Repository {
     /// What the target reports; `Conflict` or `NoRepository` if the repository was opened with a
     /// remembered key slot that is no longer there, `Conflict` if the keys were rotated since.
     pub(crate) async fn list_meta(&self) -> Result<MetaListing> {
-        self.list_below(layout::META).await
+        // what other processes of this machine come to know meanwhile need not be listed
+        let remembered = self.remembered().await?;
+        Ok(MetaListing { remembered, ..self.list_below(layout::META).await? })
     }
 
     /// As [`Self::list_meta`], of key slots and epochs alone.

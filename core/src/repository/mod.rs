@@ -48,7 +48,7 @@ pub(crate) use self::{
     history::History,
     listing::MetaListing,
     pack_writer::PackWriter,
-    pins::Seen,
+    pins::{Pin, Seen},
     protection::heal,
     view::{Overview, WriterView},
 };

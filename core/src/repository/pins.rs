@@ -4,6 +4,9 @@
 //! A pin is kept in a target of this machine's own (a private folder), one object a repository:
 //! the highest collector generation seen, and every snapshot that was there and not forgotten.
 
+#[cfg(test)]
+mod tests;
+
 use std::collections::{BTreeMap, BTreeSet};
 
 use bytes::Bytes;
@@ -30,7 +33,7 @@ pub struct Pins {
 
 /// What is remembered of one repository.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
-struct Pin {
+pub(crate) struct Pin {
     generation: u64,
     /// Commits by session, with their hashes.
     commits: BTreeMap<SessionId, ObjectHash>,
@@ -61,7 +64,7 @@ impl Pin {
     }
 
     /// What of this is not there any more though nobody forgot it.
-    fn missing_in(&self, now: &Seen) -> Option<String> {
+    pub(crate) fn missing_in(&self, now: &Seen) -> Option<String> {
         for (session, hash) in &self.commits {
             match now.commits.get(session) {
                 Some(found) if found == hash => {}
@@ -106,7 +109,21 @@ impl Seen {
 }
 
 impl Repository {
-    /// Compares what is there with what this machine remembers, and remembers what is there now.
+    /// What this machine remembers; `None` if it remembers nothing at all. To be asked before
+    /// the listing that it is compared with: another process of this machine may make a snapshot
+    /// at any time, and remember it.
+    ///
+    /// # Errors
+    /// `Internal` only.
+    pub(crate) async fn remembered(&self) -> Result<Option<Pin>> {
+        match self.pin_store()? {
+            Some((store, key)) => Ok(read_pin(store, &key).await),
+            None => Ok(None),
+        }
+    }
+
+    /// Compares what is there with what this machine remembered before the listing, and
+    /// remembers what is there now.
     ///
     /// # Errors
     /// `Damaged` if a snapshot that this machine has seen is neither there nor forgotten, if the
@@ -116,38 +133,29 @@ impl Repository {
         if let Some(expected) = &pins.expected_head {
             self.expect_head(expected, history)?;
         }
-        let Some((store, key)) = self.pin_store()? else { return Ok(()) };
+        let Some(before) = &listing.remembered else { return Ok(()) };
         let now = Seen::new(listing, history);
-        let Some(before) = read_pin(store, &key).await else { return Ok(()) };
         if !pins.accepts_rollback
             && let Some(missing) = before.missing_in(&now)
         {
             return Err(self.went_back(&missing));
         }
-        // what is damaged today is still expected tomorrow
-        let known = before.clone();
+        let Some((store, key)) = self.pin_store()? else { return Ok(()) };
+        let Some(known) = read_pin(store, &key).await else { return Ok(()) };
         let mut next = Pin { generation: now.generation, commits: now.commits };
-        for (session, hash) in before.commits {
-            let is_kept = !history.tombstones.contains(&session) && !pins.accepts_rollback;
-            if is_kept {
-                next.commits.entry(session).or_insert(hash);
+        if !pins.accepts_rollback {
+            next.generation = next.generation.max(known.generation);
+            // what is damaged today is still expected tomorrow
+            for (session, hash) in &known.commits {
+                if !history.tombstones.contains(session) {
+                    next.commits.entry(*session).or_insert(*hash);
+                }
             }
         }
         if next != known {
             write_pin(store, &key, &next).await;
         }
         Ok(())
-    }
-
-    /// What of that which this machine remembers is not there `now`, though nobody forgot it.
-    /// Remembers nothing.
-    ///
-    /// # Errors
-    /// `Internal` only.
-    pub(crate) async fn lost_since(&self, now: &Seen) -> Result<Option<String>> {
-        let Some((store, key)) = self.pin_store()? else { return Ok(None) };
-        let before = read_pin(store, &key).await;
-        Ok(before.and_then(|before| before.missing_in(now)))
     }
 
     /// Remembers a commit that was made here: nobody may take it back unnoticed from now on.
@@ -206,21 +214,5 @@ async fn read_pin(store: &SharedTarget, key: &ObjectKey) -> Option<Pin> {
 async fn write_pin(store: &SharedTarget, key: &ObjectKey, pin: &Pin) {
     if let Err(error) = store.replace(key, Bytes::from(pin.encode())).await {
         tracing::warn!(%error, "this machine cannot remember what it saw");
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn round_trip_and_truncation() {
-        let commits = [(SessionId([1; 16]), [2; 32]), (SessionId([3; 16]), [4; 32])];
-        let pin = Pin { generation: 9, commits: commits.into_iter().collect() };
-        let bytes = pin.encode();
-        assert_eq!(Pin::decode(&bytes).unwrap(), pin);
-        for length in 0..bytes.len() {
-            assert!(Pin::decode(&bytes[..length]).is_err());
-        }
     }
 }

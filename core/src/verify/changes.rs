@@ -77,7 +77,7 @@ impl Run<'_> {
     }
 
     /// Compares what there is with what this machine saw last.
-    pub(super) async fn check_pin(&mut self, commits: &Commits) -> Result<()> {
+    pub(super) fn check_pin(&mut self, commits: &Commits) {
         let is_read = |session: &SessionId| commits.loaded.contains_key(session);
         let made = commits.live().filter(|(_, loaded)| loaded.is_made());
         let seen = Seen {
@@ -86,11 +86,10 @@ impl Run<'_> {
             forgotten: commits.forgotten.clone(),
             unreadable: self.inventory.commits.keys().filter(|id| !is_read(id)).copied().collect(),
         };
-        if let Some(lost) = self.repository.lost_since(&seen).await? {
+        if let Some(lost) = self.remembered.as_ref().and_then(|pin| pin.missing_in(&seen)) {
             let why = format!("is not what this machine saw last: {lost}");
             self.findings.object("the repository", why);
         }
-        Ok(())
     }
 
     /// Opens a record; the flag tells whether it is the one that its name says.

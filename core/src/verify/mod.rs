@@ -39,7 +39,7 @@ use crate::{
     id::{PackId, SessionId},
     monitor::{Monitor, Phase, Problem, Progress},
     packset::PackSet,
-    repository::{Cache, History, Repository, Snapshot, SnapshotList, packs::PackReader},
+    repository::{Cache, History, Pin, Repository, Snapshot, SnapshotList, packs::PackReader},
     restore::RestoreReport,
     source::Sink,
     target::{BackupTarget, ByteRange, ObjectMeta, SharedTarget, layers::MetricsLayer},
@@ -193,6 +193,8 @@ struct Run<'a> {
     metrics: Arc<MetricsLayer>,
     /// Not the repository's own reader: what that one read before counts for nothing.
     packs: Arc<PackReader>,
+    /// What this machine remembered before the inventory was taken.
+    remembered: Option<Pin>,
     inventory: Inventory,
     directories: Directories,
     findings: Findings,
@@ -213,6 +215,7 @@ impl<'a> Run<'a> {
         let target: SharedTarget = metrics.clone();
         let packs =
             Arc::new(PackReader::new(target.clone(), repository.keys().clone(), Cache::default()));
+        let remembered = repository.remembered().await?;
         let inventory = Inventory::list(&*target).await?;
         // what is sealed under keys that this run does not have would look damaged
         repository.expect_known_epoch(inventory.newest_epoch()).await?;
@@ -224,6 +227,7 @@ impl<'a> Run<'a> {
             metrics,
             directories: Directories::new(packs.clone()),
             packs,
+            remembered,
             inventory,
             findings: Findings::default(),
             report: VerifyReport::default(),
