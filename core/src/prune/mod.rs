@@ -31,7 +31,7 @@ use crate::{
 /// How much may stay that nobody needs.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub enum UnusedMax {
-    /// A share of the repository, in percent.
+    /// A share of the repository as it is afterwards, in percent.
     Percent(f64),
     /// Bytes.
     Bytes(u64),

@@ -115,7 +115,7 @@ fn choose_rewrites(
     });
     let mut unused: u64 = candidates.iter().map(|pack| usage_of(pack).unused_bytes()).sum();
     let kept_bytes = plan.stored_bytes - plan.dead_bytes;
-    let unused_max = options.unused_max.of(kept_bytes);
+    let unused_max = options.unused_max.of(kept_bytes.saturating_sub(unused));
     let is_old = |pack: &PackId| usage_of(pack).epoch.is_some_and(|epoch| epoch < facts.epoch);
     let is_small =
         |pack: &PackId| usage_of(pack).size_bytes * SMALL_SHARE < facts.pack_target_bytes;
@@ -142,12 +142,27 @@ fn choose_rewrites(
 }
 
 impl UnusedMax {
-    /// The limit in bytes for a repository of so many.
-    fn of(self, bytes: u64) -> u64 {
+    /// The limit in bytes where so many are used. A share is one of all that is there afterwards.
+    fn of(self, used_bytes: u64) -> u64 {
         match self {
             Self::Unlimited => u64::MAX,
             Self::Bytes(limit) => limit,
-            Self::Percent(percent) => (bytes as f64 * percent / 100.0) as u64,
+            Self::Percent(percent) if percent >= 100.0 => u64::MAX,
+            Self::Percent(percent) => (used_bytes as f64 * percent / (100.0 - percent)) as u64,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::UnusedMax;
+
+    #[test]
+    fn a_share_is_one_of_what_is_there_afterwards() {
+        assert_eq!(UnusedMax::Percent(0.0).of(1_000), 0);
+        assert_eq!(UnusedMax::Percent(5.0).of(950), 50);
+        assert_eq!(UnusedMax::Percent(50.0).of(1_000), 1_000);
+        assert_eq!(UnusedMax::Percent(100.0).of(1), u64::MAX);
+        assert_eq!(UnusedMax::Bytes(7).of(1_000), 7);
     }
 }
