@@ -59,4 +59,6 @@ mod crash_sweep;
 #[cfg(test)]
 mod damage_sweep;
 #[cfg(test)]
+mod narrow;
+#[cfg(test)]
 mod simulation;

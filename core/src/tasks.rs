@@ -2,7 +2,20 @@
 //!
 //! The only file that spawns.
 
-use std::{any::Any, future::Future, thread};
+use std::{
+    any::Any,
+    future::Future,
+    panic::resume_unwind,
+    pin::Pin,
+    task::{Context, Poll, ready},
+    thread,
+};
+
+use futures::{
+    FutureExt, Stream, StreamExt,
+    future::BoxFuture,
+    stream::{self, BoxStream},
+};
 
 use crate::error::{Error, Result};
 
@@ -86,6 +99,88 @@ pub fn spawn<T: Send + 'static>(
     work: impl Future<Output = Result<T>> + Send + 'static,
 ) -> Task<T> {
     Task { name, handle: tokio::spawn(work) }
+}
+
+/// Runs `work` as a task of its own and waits for it: it goes on while whoever waits looks after
+/// something else. Dropped, it is aborted.
+pub async fn apart<T: Send + 'static>(work: impl Future<Output = T> + Send + 'static) -> T {
+    Apart::begin(work).await
+}
+
+/// Runs up to `at_once` of `works` at the same time, each as a task of its own, and gives their
+/// results in order.
+///
+/// They go on while whoever takes the results waits for something else. Those of
+/// [`StreamExt::buffered`] stand still then, and with them what they hold: one of the calls that
+/// a target takes at once, or the one reading that others of the same thing wait for. If that is
+/// what the taker waits for, it waits for ever.
+pub fn ahead<'a, W>(
+    works: impl Stream<Item = W> + Send + 'a,
+    at_once: usize,
+) -> BoxStream<'a, W::Output>
+where
+    W: Future<Output: Send> + Send + 'static,
+{
+    let begun = works.map(Apart::begin);
+    #[expect(clippy::disallowed_methods, reason = "tasks do not stand still")]
+    begun.buffered(at_once).boxed()
+}
+
+/// Runs up to `at_once` of `works` at the same time; `take` gets their results in order. It
+/// cannot wait for anything: nothing stands still meanwhile, as is told at [`ahead`].
+///
+/// # Errors
+/// The first one of `take`; what was begun is dropped.
+pub fn each<'a, W, E>(
+    works: impl IntoIterator<Item = W, IntoIter: Send + 'a>,
+    at_once: usize,
+    mut take: impl FnMut(W::Output) -> std::result::Result<(), E> + Send + 'a,
+) -> BoxFuture<'a, std::result::Result<(), E>>
+where
+    W: Future<Output: Send> + Send + 'a,
+    E: Send + 'a,
+{
+    let works = stream::iter(works);
+    let each = async move {
+        #[expect(clippy::disallowed_methods, reason = "nothing is awaited but the results")]
+        let mut results = works.buffered(at_once);
+        while let Some(result) = results.next().await {
+            take(result)?;
+        }
+        Ok(())
+    };
+    each.boxed()
+}
+
+/// Work that runs as a task of its own; aborted when this is dropped.
+struct Apart<T>(tokio::task::JoinHandle<T>);
+
+impl<T: Send + 'static> Apart<T> {
+    #[expect(clippy::disallowed_methods, reason = "this is the one place that spawns")]
+    fn begin(work: impl Future<Output = T> + Send + 'static) -> Self {
+        Self(tokio::spawn(work))
+    }
+}
+
+impl<T> Future for Apart<T> {
+    type Output = T;
+
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<T> {
+        match ready!(Pin::new(&mut self.0).poll(context)) {
+            Ok(result) => Poll::Ready(result),
+            Err(error) => match error.try_into_panic() {
+                Ok(panic) => resume_unwind(panic),
+                // the runtime ends, and whoever waits ends with it
+                Err(_) => Poll::Pending,
+            },
+        }
+    }
+}
+
+impl<T> Drop for Apart<T> {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
 }
 
 fn panicked(name: &str, panic: &(dyn Any + Send)) -> Error {

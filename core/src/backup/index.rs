@@ -4,11 +4,11 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use bytes::Bytes;
-use futures::{StreamExt, TryStreamExt, stream};
+use futures::TryStreamExt;
 
 use super::known::Known;
 use crate::{
-    error::{ErrorKind, Result},
+    error::{Error, ErrorKind, Result},
     format::{
         index::{self, IndexedPack},
         object::ObjectType,
@@ -23,6 +23,7 @@ use crate::{
         packs::PackDirectory,
     },
     target::ObjectMeta,
+    tasks,
 };
 
 /// Objects read at once.
@@ -61,14 +62,15 @@ impl IndexSource {
     ///
     /// An index segment that is missing or damaged is left out: its chunks are stored again.
     pub(super) async fn load(&self, known: &Known) -> Result<Vec<IndexedPack>> {
-        let mut segments = stream::iter(self.committed.iter().copied())
-            .map(|(session, counter)| self.read_segment(session, counter))
-            .buffer_unordered(READS_AT_ONCE);
-        while let Some(rows) = segments.next().await {
+        let segments = self.committed.iter().copied();
+        let reads = segments.map(|(session, counter)| self.read_segment(session, counter));
+        tasks::each(reads, READS_AT_ONCE, |rows| {
             for row in rows?.iter().filter(|row| self.view.is_reusable(row.pack.id)) {
                 known.add_directory(row.pack, &row.directory);
             }
-        }
+            Ok::<_, Error>(())
+        })
+        .await?;
         let mut adopted = Vec::new();
         for (session, counters) in &self.interrupted {
             adopted.extend(self.packs_of(*session, counters).await?);
@@ -112,12 +114,14 @@ impl IndexSource {
         let indexed: PackSet = rows.iter().map(|row| row.pack.id).collect();
         let others: Vec<(PackId, u64)> =
             sizes.into_iter().filter(|(pack, _)| !indexed.contains(*pack)).collect();
-        let mut reads = stream::iter(others)
-            .map(|(pack, size)| async move { (size, self.read_directory(pack).await) })
-            .buffered(READS_AT_ONCE);
-        while let Some((size_bytes, directory)) = reads.next().await {
+        let reads = others
+            .into_iter()
+            .map(|(pack, size)| async move { (size, self.read_directory(pack).await) });
+        tasks::each(reads, READS_AT_ONCE, |(size_bytes, directory)| {
             rows.extend(directory?.and_then(|directory| adopt(&directory, size_bytes)));
-        }
+            Ok::<_, Error>(())
+        })
+        .await?;
         Ok(rows)
     }
 

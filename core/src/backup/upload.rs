@@ -22,6 +22,7 @@ use crate::{
         segment_name,
     },
     target::{Payload, PutMode},
+    tasks,
 };
 
 /// An index segment is written once so many chunks have come together: about 9 MiB of
@@ -59,15 +60,17 @@ impl Uploader {
     pub(super) async fn run(&mut self, mut finished: mpsc::Receiver<FinishedPack>) -> Result<()> {
         let capabilities = self.repository.target().capabilities().await?;
         let at_once = capabilities.concurrency.clamp(1, UPLOADS_MAX);
-        let repository = self.repository.clone();
-        let is_dry_run = self.is_dry_run;
         let mut uploads = FuturesUnordered::new();
         let mut is_open = true;
         while is_open || !uploads.is_empty() {
             tokio::select! {
                 biased;
                 pack = finished.recv(), if is_open && uploads.len() < at_once => match pack {
-                    Some(pack) => uploads.push(store(&repository, is_dry_run, pack)),
+                    Some(pack) => {
+                        // it must not stand still while an index segment is written
+                        let stored = store(self.repository.clone(), self.is_dry_run, pack);
+                        uploads.push(tasks::apart(stored));
+                    }
                     None => is_open = false,
                 },
                 Some(stored) = uploads.next() => {
@@ -139,7 +142,7 @@ async fn keep_copies(repository: &Repository, pack: PackId, parts: &[Bytes], seg
 }
 
 async fn store(
-    repository: &Repository,
+    repository: Repository,
     is_dry_run: bool,
     finished: FinishedPack,
 ) -> Result<IndexedPack> {
@@ -153,7 +156,7 @@ async fn store(
     if !is_dry_run {
         let payload = Payload::from(sealed.parts.clone());
         repository.target().put(&layout::pack_key(pack.id)?, payload, PutMode::Create).await?;
-        keep_copies(repository, pack.id, &sealed.parts, &table_segments).await;
+        keep_copies(&repository, pack.id, &sealed.parts, &table_segments).await;
     }
     drop(sealed.parts);
     drop(arena);

@@ -4,7 +4,7 @@
 
 use std::{collections::HashSet, sync::Arc};
 
-use futures::{StreamExt, TryStreamExt};
+use futures::{StreamExt, TryStreamExt, future};
 
 use super::{
     feed::{Feed, Feeder},
@@ -16,6 +16,7 @@ use crate::{
     format::page::{EntryKey, Page},
     id::ChunkId,
     repository::{LoadedPage, Table},
+    tasks,
 };
 
 /// Pages of the other snapshot that are read ahead.
@@ -71,13 +72,12 @@ async fn feed(
     feeder: Feeder<Page>,
 ) -> Feeder<Page> {
     let rows = table.rows_from(EntryKey::default());
-    let mut pages = rows
-        .try_filter(|(row, _)| std::future::ready(!shared_pages.contains(&row.chunk.id)))
-        .map_ok(|(row, _)| {
-            let table = table.clone();
-            async move { table.page(&row).await }
-        })
-        .try_buffered(PAGES_AHEAD);
+    let rows = rows.try_filter(|(row, _)| future::ready(!shared_pages.contains(&row.chunk.id)));
+    let reads = rows.map(|row| {
+        let table = table.clone();
+        async move { table.page(&row?.0).await }
+    });
+    let mut pages = tasks::ahead(reads, PAGES_AHEAD);
     while let Some(page) = pages.next().await {
         if !feeder.send(page).await {
             break;

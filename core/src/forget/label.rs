@@ -4,7 +4,6 @@
 //! same snapshot at once both have their way.
 
 use bytes::Bytes;
-use futures::{StreamExt, TryStreamExt, stream};
 
 use super::{Survey, WRITES_AT_ONCE};
 use crate::{
@@ -16,6 +15,7 @@ use crate::{
         layout::{self, MetaName},
     },
     target::{TargetErrorKind, TargetExt},
+    tasks,
 };
 
 /// How often others may be faster before we give up.
@@ -110,8 +110,11 @@ pub async fn change_labels(
         let is_lost = survey.unlabelled.contains(id);
         works.push(change_label(repository, label, next_number(&listing, *id), change, is_lost));
     }
-    let outcomes: Vec<LabelOutcome> =
-        stream::iter(works).buffered(WRITES_AT_ONCE).try_collect().await?;
+    let mut outcomes = Vec::with_capacity(works.len());
+    tasks::each(works, WRITES_AT_ONCE, |outcome: Result<LabelOutcome>| {
+        outcome.map(|outcome| outcomes.push(outcome))
+    })
+    .await?;
     if change.hold == Some(true) {
         expect_not_forgotten(repository, ids).await?;
     }

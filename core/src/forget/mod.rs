@@ -13,8 +13,6 @@ mod survey;
 mod tests;
 mod undo;
 
-use futures::{StreamExt, TryStreamExt, stream};
-
 pub use self::{
     label::{LabelChange, LabelOutcome, TagChange, change_labels},
     survey::Survey,
@@ -27,6 +25,7 @@ use crate::{
     repository::{Repository, Snapshot},
     retention::GroupBy,
     target::{TargetErrorKind, TargetExt},
+    tasks,
 };
 
 /// Small objects written at once.
@@ -75,10 +74,16 @@ pub async fn forget(
             outcome => outcome,
         }
     });
-    let mut writes = stream::iter(writes).buffered(WRITES_AT_ONCE);
-    while let Some((id, is_new)) = writes.try_next().await? {
-        if is_new { report.forgotten.push(id) } else { report.already.push(id) }
-    }
+    tasks::each(writes, WRITES_AT_ONCE, |written| {
+        let (id, is_new) = written?;
+        if is_new {
+            report.forgotten.push(id)
+        } else {
+            report.already.push(id)
+        }
+        Ok::<_, Error>(())
+    })
+    .await?;
     if !report.forgotten.is_empty() {
         expect_not_held_meanwhile(repository, &report.forgotten).await?;
     }

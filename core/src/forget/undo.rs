@@ -7,7 +7,7 @@
 
 use std::collections::BTreeSet;
 
-use futures::{StreamExt, TryStreamExt, stream};
+use futures::TryStreamExt;
 
 use super::label;
 use crate::{
@@ -26,6 +26,7 @@ use crate::{
         pieces_in,
     },
     target::TargetExt,
+    tasks,
 };
 
 /// Listings at once.
@@ -62,16 +63,20 @@ pub async fn forgotten(repository: &Repository) -> Result<SnapshotList> {
     let listing = repository.list_meta().await?;
     let history = repository.load_history(&listing).await?;
     let mut found = History::default();
-    let mut reads = stream::iter(history.tombstones.iter().copied())
-        .map(|id| async move { (id, repository.load_commit(id).await) })
-        .buffered(READS_AT_ONCE);
-    while let Some((id, result)) = reads.next().await {
-        match result {
-            Ok(loaded) => {
-                let label = label::current(repository, &listing, &loaded.commit).await?;
-                found.labels.insert(id, label);
-                found.commits.push(loaded);
-            }
+    let listing = &listing;
+    let reads = history.tombstones.iter().copied().map(|id| async move {
+        let loaded = repository.load_commit(id).await;
+        let label = match &loaded {
+            Ok(loaded) => Some(label::current(repository, listing, &loaded.commit).await?),
+            Err(_) => None,
+        };
+        Ok((id, loaded, label))
+    });
+    tasks::each(reads, READS_AT_ONCE, |read: Result<_>| {
+        let (id, loaded, label) = read?;
+        found.labels.extend(label.map(|label| (id, label)));
+        match loaded {
+            Ok(loaded) => found.commits.push(loaded),
             Err(error) if error.kind() == ErrorKind::NotFound => {}
             Err(error) if error.kind() == ErrorKind::Damaged => found.damaged.push(Problem {
                 item: MetaName::Commit(id).to_string(),
@@ -80,7 +85,9 @@ pub async fn forgotten(repository: &Repository) -> Result<SnapshotList> {
             }),
             Err(error) => return Err(error),
         }
-    }
+        Ok(())
+    })
+    .await?;
     Ok(SnapshotList::new(&found))
 }
 
@@ -218,12 +225,14 @@ async fn stored_packs(repository: &Repository, needed: &PackSet) -> Result<PackS
         let prefix = layout::prefix(&format!("{}/{session}", layout::PACKS))?;
         repository.target().list_all(&prefix).await.map_err(Error::from)
     };
-    let mut listings = stream::iter(sessions).map(list).buffer_unordered(LISTINGS_AT_ONCE);
     let mut stored = PackSet::default();
-    while let Some(objects) = listings.try_next().await? {
+    tasks::each(sessions.into_iter().map(list), LISTINGS_AT_ONCE, |objects| {
+        let objects = objects?;
         let packs = objects.iter().filter_map(|object| layout::pack_of(&object.key));
         packs.for_each(|pack| stored.insert(pack));
-    }
+        Ok::<_, Error>(())
+    })
+    .await?;
     Ok(stored)
 }
 

@@ -7,9 +7,9 @@ use futures::{StreamExt, TryStreamExt, stream, stream::BoxStream};
 
 use crate::{
     entry::{ChunkRef, Content, Entry, Piece},
-    error::Result,
-    format::page::PieceList,
-    repository::packs::PackReader,
+    error::{Error, Result},
+    repository::{packs::PackReader, pieces_in},
+    tasks,
 };
 
 /// Runs read ahead.
@@ -19,22 +19,22 @@ const RUN_CHUNKS_MAX: usize = 256;
 /// Zeros to give out for holes.
 static ZEROS: [u8; 1 << 20] = [0; 1 << 20];
 
-/// The pieces of a file; long lists are fetched one at a time.
-pub(crate) fn pieces<'a>(packs: &'a PackReader, entry: &'a Entry) -> BoxStream<'a, Result<Piece>> {
+/// The pieces of a file, where they lie now; long lists are fetched one at a time.
+pub(crate) fn pieces<'a>(
+    packs: &'a Arc<PackReader>,
+    entry: &'a Entry,
+) -> BoxStream<'a, Result<Piece>> {
     match &entry.content {
         Content::Inline(pieces) => stream::iter(pieces.iter().copied().map(Ok)).boxed(),
         Content::Listed { lists, .. } => stream::iter(lists)
-            .then(move |list| load_list(packs, list))
-            .map_ok(|list| stream::iter(list.pieces.into_iter().map(Ok)))
+            .then(move |list| {
+                let (packs, list) = (packs.clone(), *list);
+                tasks::apart(async move { pieces_in(&packs, &list).await })
+            })
+            .map_ok(|pieces| stream::iter(pieces.into_iter().map(Ok)))
             .try_flatten()
             .boxed(),
     }
-}
-
-async fn load_list(packs: &PackReader, list: &ChunkRef) -> Result<PieceList> {
-    let bytes = packs.table_chunk(list).await?;
-    PieceList::decode(&bytes)
-        .map_err(|error| error.on(format!("packs/{} chunk {}", list.pack.id, list.id)))
 }
 
 /// A stretch of a file's content.
@@ -66,15 +66,17 @@ pub(crate) fn blocks<'a>(
     entry: &'a Entry,
 ) -> BoxStream<'a, Result<Block>> {
     let runs = Runs { packs, pieces: pieces(packs, entry), next: None };
-    stream::try_unfold(
-        runs,
-        |mut runs| async move { Ok(runs.next().await?.map(|run| (run, runs))) },
-    )
-    .map_ok(move |run| fetch(packs, run))
-    .try_buffered(RUNS_AHEAD)
-    .map_ok(|blocks| stream::iter(blocks.into_iter().map(Ok)))
-    .try_flatten()
-    .boxed()
+    let runs = stream::try_unfold(runs, |mut runs| async move {
+        Ok::<_, Error>(runs.next().await?.map(|run| (run, runs)))
+    });
+    let reads = runs.map(|run| {
+        let packs = packs.clone();
+        async move { fetch(&packs, run?).await }
+    });
+    tasks::ahead(reads, RUNS_AHEAD)
+        .map_ok(|blocks| stream::iter(blocks.into_iter().map(Ok)))
+        .try_flatten()
+        .boxed()
 }
 
 /// A stretch of a file that is read in one go.
@@ -108,7 +110,7 @@ async fn fetch(packs: &PackReader, run: Run) -> Result<Vec<Block>> {
 /// Gathers neighbouring chunks of one segment, so that runs fetched at the same time never fetch
 /// the same segment.
 struct Runs<'a> {
-    packs: &'a PackReader,
+    packs: &'a Arc<PackReader>,
     pieces: BoxStream<'a, Result<Piece>>,
     next: Option<Piece>,
 }
@@ -121,7 +123,8 @@ impl Runs<'_> {
             Some(Piece::Chunk(first)) => first,
         };
         // asked for here, one run after the other, so that no directory is fetched twice
-        self.packs.directory(&first.pack).await?;
+        let packs = self.packs.clone();
+        tasks::apart(async move { packs.directory(&first.pack).await.map(drop) }).await?;
         let mut run = vec![first];
         while run.len() < RUN_CHUNKS_MAX {
             match self.next_piece().await? {

@@ -1,7 +1,7 @@
 //! What differs between two tables: both are merged in order; equal pages at the same place are
 //! passed over unread.
 
-use std::{cmp::Ordering, collections::VecDeque};
+use std::{cmp::Ordering, collections::VecDeque, sync::Arc};
 
 use futures::{StreamExt, TryStreamExt, future, stream, stream::BoxStream};
 
@@ -111,7 +111,7 @@ impl Side {
 }
 
 struct Merge<'a> {
-    packs: &'a PackReader,
+    packs: &'a Arc<PackReader>,
     before: Side,
     after: Side,
 }
@@ -173,7 +173,11 @@ fn one((folder, entry): (TreePath, Entry), is_before: bool) -> DiffItem {
     }
 }
 
-async fn compare(packs: &PackReader, before: &Entry, after: &Entry) -> Result<Option<Difference>> {
+async fn compare(
+    packs: &Arc<PackReader>,
+    before: &Entry,
+    after: &Entry,
+) -> Result<Option<Difference>> {
     if before.stat.kind != after.stat.kind {
         return Ok(Some(Difference::TypeChanged));
     }
@@ -183,7 +187,7 @@ async fn compare(packs: &PackReader, before: &Entry, after: &Entry) -> Result<Op
     Ok((!has_same_metadata(before, after)).then_some(Difference::MetadataChanged))
 }
 
-async fn has_same_content(packs: &PackReader, before: &Entry, after: &Entry) -> Result<bool> {
+async fn has_same_content(packs: &Arc<PackReader>, before: &Entry, after: &Entry) -> Result<bool> {
     let (old, new) = (&before.stat, &after.stat);
     if old.size != new.size
         || old.device_number != new.device_number
@@ -206,7 +210,7 @@ async fn has_same_content(packs: &PackReader, before: &Entry, after: &Entry) -> 
 }
 
 /// Compares long lists piece by piece, so that memory does not grow with them.
-async fn has_same_pieces(packs: &PackReader, before: &Entry, after: &Entry) -> Result<bool> {
+async fn has_same_pieces(packs: &Arc<PackReader>, before: &Entry, after: &Entry) -> Result<bool> {
     let mut old = content::pieces(packs, before);
     let mut new = content::pieces(packs, after);
     loop {

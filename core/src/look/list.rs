@@ -9,6 +9,7 @@ use crate::{
     error::{Error, ErrorKind, Result},
     format::page::{EntryKey, Page},
     repository::Table,
+    tasks,
 };
 
 /// Pages read ahead.
@@ -77,17 +78,15 @@ fn below(table: Table, top: TreePath, depth: Depth) -> BoxStream<'static, Result
     let start = EntryKey { folder: top.clone(), name: Vec::new() };
     let top = Arc::new(top);
     let until = top.clone();
-    table
-        .rows_from(start)
-        .try_take_while(move |(row, _)| {
-            let folder = &row.first.folder;
-            future::ready(Ok(*folder <= *until || depth.takes(&until, folder)))
-        })
-        .map_ok(move |(row, _)| {
-            let table = table.clone();
-            async move { table.page(&row).await }
-        })
-        .try_buffered(PAGES_AHEAD)
+    let rows = table.rows_from(start).try_take_while(move |(row, _)| {
+        let folder = &row.first.folder;
+        future::ready(Ok(*folder <= *until || depth.takes(&until, folder)))
+    });
+    let reads = rows.map(move |row| {
+        let table = table.clone();
+        async move { table.page(&row?.0).await }
+    });
+    tasks::ahead(reads, PAGES_AHEAD)
         .map_ok(move |page| stream::iter(select(&page, &top, depth)).map(Ok))
         .try_flatten()
         .boxed()

@@ -13,6 +13,7 @@ use crate::{
     monitor::Monitor,
     packset::PackSet,
     repository::{LoadedCommit, Repository, packs::PackReader},
+    tasks,
 };
 
 /// Pages read at once.
@@ -47,6 +48,7 @@ pub(super) async fn walk(
     found: &mut (dyn FnMut(Reference) + Send),
 ) -> Result<Blind> {
     let mut walk = Walk {
+        repository,
         packs: repository.packs(),
         seen: HashSet::new(),
         blind: Blind::default(),
@@ -62,6 +64,7 @@ pub(super) async fn walk(
 }
 
 struct Walk<'a> {
+    repository: &'a Repository,
     packs: &'a PackReader,
     /// The first half of the ids of tables' parts that were read.
     seen: HashSet<u128>,
@@ -111,16 +114,16 @@ impl Walk<'_> {
     /// The pages of one node, several at once.
     async fn pages(&mut self, node: Node) -> Result<()> {
         let rows: Vec<_> = node.rows.into_iter().filter(|row| self.is_new(&row.chunk)).collect();
-        let packs = self.packs;
-        let mut reads = stream::iter(rows)
-            .map(|row| {
-                let part = Part { level: 0, chunk: row.chunk, packs: row.packs };
-                async move {
-                    let read = read_part(packs, &part).await;
-                    (part, read)
-                }
-            })
-            .buffered(PAGES_AT_ONCE);
+        let repository = self.repository.clone();
+        let reads = stream::iter(rows).map(move |row| {
+            let part = Part { level: 0, chunk: row.chunk, packs: row.packs };
+            let repository = repository.clone();
+            async move {
+                let read = read_part(repository.packs(), &part).await;
+                (part, read)
+            }
+        });
+        let mut reads = tasks::ahead(reads, PAGES_AT_ONCE);
         while let Some((part, read)) = reads.next().await {
             super::check_cancelled(self.monitor)?;
             if let Some(Loaded::Page(page)) = self.take(&part, read)? {

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, HashSet};
 
-use futures::{StreamExt, TryStreamExt, stream};
+use futures::TryStreamExt;
 
 use super::references::{self, Blind};
 use crate::{
@@ -16,6 +16,7 @@ use crate::{
     monitor::Monitor,
     packset::PackSet,
     repository::{LoadedCommit, Overview, Repository, layout, layout::MetaName},
+    tasks,
 };
 
 /// Index segments read at once.
@@ -86,13 +87,13 @@ pub(super) async fn each_row(
     segments: &[(SessionId, u32)],
     found: &mut (dyn FnMut(IndexedPack) + Send),
 ) -> Result<()> {
-    let mut reads = stream::iter(segments.iter().copied())
-        .map(|(session, counter)| read_segment(repository, session, counter))
-        .buffered(READS_AT_ONCE);
-    while let Some(rows) = reads.next().await {
+    let segments = segments.iter().copied();
+    let reads = segments.map(|(session, counter)| read_segment(repository, session, counter));
+    tasks::each(reads, READS_AT_ONCE, |rows| {
         rows?.into_iter().for_each(&mut *found);
-    }
-    Ok(())
+        Ok(())
+    })
+    .await
 }
 
 /// The rows of one index segment; none if it cannot be read.

@@ -18,6 +18,7 @@ use crate::{
     repository::{
         Announcement, Overview, PackWriter, Repository, layout::MetaName, packs::PackDirectory,
     },
+    tasks,
     verify::{Damage, Depth},
 };
 
@@ -145,9 +146,12 @@ impl Work<'_> {
             self.missing.iter().filter(|pack| overview.view.is_reusable(*pack)).collect();
         let files_total = wanted.len() as u64;
         self.monitor.advance(Progress { files_total, ..Progress::default() });
-        let mut reads = stream::iter(wanted)
-            .map(|pack| async move { (pack, read(repository, pack).await) })
-            .buffered(READS_AT_ONCE);
+        let repository = repository.clone();
+        let reads = stream::iter(wanted).map(move |pack| {
+            let repository = repository.clone();
+            async move { (pack, read(&repository, pack).await) }
+        });
+        let mut reads = tasks::ahead(reads, READS_AT_ONCE);
         while let Some((pack, directory)) = reads.next().await {
             match directory {
                 Ok(directory) => {

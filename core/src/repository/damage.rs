@@ -9,7 +9,6 @@ use std::{
 };
 
 use bytes::Bytes;
-use futures::{StreamExt, stream};
 use tokio::sync::OnceCell;
 
 use super::{
@@ -21,7 +20,7 @@ use super::{
 use crate::{
     crypto::KeyRing,
     entry::PackRef,
-    error::{ErrorKind, Result},
+    error::{Error, ErrorKind, Result},
     format::{
         damage::Damage,
         index::{self, IndexedPack},
@@ -32,6 +31,7 @@ use crate::{
     packset::PackSet,
     runtime::random,
     target::{Payload, PutMode, SharedTarget},
+    tasks,
 };
 
 /// Index segments read at once.
@@ -106,10 +106,9 @@ impl KnownDamage {
 
     async fn find_places(&self, index: &IndexDoor<'_>) -> Result<HashMap<ChunkId, Vec<PackRef>>> {
         let mut places: HashMap<ChunkId, Vec<PackRef>> = HashMap::new();
-        let mut reads = stream::iter(self.indexes.iter().copied())
-            .map(|(session, counter)| index.rows(session, counter))
-            .buffered(SEGMENTS_AT_ONCE);
-        while let Some(rows) = reads.next().await {
+        let segments = self.indexes.iter().copied();
+        let reads = segments.map(|(session, counter)| index.rows(session, counter));
+        tasks::each(reads, SEGMENTS_AT_ONCE, |rows| {
             for row in rows?.iter().filter(|row| !self.packs.contains(row.pack.id)) {
                 let chunks = row.directory.segments.iter().flat_map(|segment| &segment.chunks);
                 for (id, _) in chunks.filter(|(id, _)| self.chunks.contains(id)) {
@@ -119,7 +118,9 @@ impl KnownDamage {
                     }
                 }
             }
-        }
+            Ok::<_, Error>(())
+        })
+        .await?;
         Ok(places)
     }
 }
@@ -181,15 +182,13 @@ impl Repository {
     pub(super) async fn load_damage(&self, listing: &MetaListing) -> Result<Arc<KnownDamage>> {
         let names = listing.names().filter(|name| matches!(name, MetaName::Damage(_)));
         let names: Vec<String> = names.map(|name| name.to_string()).collect();
-        let mut reads = stream::iter(names)
-            .map(|name| async move {
-                let open = |bytes: &Bytes| self.open_damage(&name, bytes);
-                let read = self.cache().read(self.target(), &name, open).await;
-                (name, read)
-            })
-            .buffered(READS_AT_ONCE);
+        let reads = names.into_iter().map(|name| async move {
+            let open = |bytes: &Bytes| self.open_damage(&name, bytes);
+            let read = self.cache().read(self.target(), &name, open).await;
+            (name, read)
+        });
         let mut damage = Damage::default();
-        while let Some((name, read)) = reads.next().await {
+        tasks::each(reads, READS_AT_ONCE, |(name, read)| {
             match read {
                 Ok(more) => damage.union(&more),
                 Err(error) if matches!(error.kind(), ErrorKind::Damaged | ErrorKind::NotFound) => {
@@ -197,7 +196,9 @@ impl Repository {
                 }
                 Err(error) => return Err(error),
             }
-        }
+            Ok(())
+        })
+        .await?;
         Ok(self.packs().avoid(damage, listing.indexes().collect()))
     }
 
@@ -211,10 +212,9 @@ impl Repository {
         damage: &mut Damage,
     ) -> Result<()> {
         let door = IndexDoor { target: self.target(), keys: self.keys(), cache: self.cache() };
-        let mut reads = stream::iter(self.counting_indexes(overview).await?)
-            .map(|(session, counter)| door.rows(session, counter))
-            .buffered(SEGMENTS_AT_ONCE);
-        while let Some(rows) = reads.next().await {
+        let segments = self.counting_indexes(overview).await?.into_iter();
+        let reads = segments.map(|(session, counter)| door.rows(session, counter));
+        tasks::each(reads, SEGMENTS_AT_ONCE, |rows| {
             for row in rows? {
                 let pack = row.pack.id;
                 for (number, segment) in (0u32..).zip(&row.directory.segments) {
@@ -223,8 +223,9 @@ impl Repository {
                     }
                 }
             }
-        }
-        Ok(())
+            Ok(())
+        })
+        .await
     }
 
     /// Every pack that live snapshots need: those that they refer to, where rewritten ones went,

@@ -7,7 +7,6 @@ use std::{
 };
 
 use bytes::Bytes;
-use futures::{StreamExt, stream};
 
 use super::{
     MetaListing, Repository, Snapshot, SnapshotList,
@@ -23,6 +22,7 @@ use crate::{
     id::SessionId,
     monitor::Problem,
     packset::PackSet,
+    tasks,
 };
 
 /// All sessions that ended, as one listing shows them.
@@ -86,13 +86,15 @@ impl Repository {
         // a hold that comes too late revives nothing: a collector may have been there already
         let is_live = |session: &SessionId| !history.tombstones.contains(session);
         let sessions: Vec<SessionId> = listing.commits().filter(is_live).collect();
-        let mut reads = stream::iter(sessions)
-            .map(|session| async move { (session, self.load_commit(session).await) })
-            .buffered(READS_AT_ONCE);
-        while let Some((session, result)) = reads.next().await {
+        let reads = sessions
+            .into_iter()
+            .map(|session| async move { (session, self.load_commit(session).await) });
+        tasks::each(reads, READS_AT_ONCE, |(session, result)| {
             let name = MetaName::Commit(session);
             history.commits.extend(readable(name, result, &mut history.damaged)?);
-        }
+            Ok::<_, Error>(())
+        })
+        .await?;
         let mut forwarding = Forwarding::default();
         for loaded in history.maintenance() {
             loaded.commit.forwarding.iter().for_each(|rows| forwarding.override_with(rows));
@@ -106,16 +108,15 @@ impl Repository {
 
     /// A tombstone counts only if it opens: a storage cannot forget in our name.
     async fn load_tombstones(&self, listing: &MetaListing, history: &mut History) -> Result<()> {
-        let mut reads = stream::iter(listing.tombstones())
-            .map(|session| async move {
-                (MetaName::Tombstone(session), self.load_tombstone(session).await)
-            })
-            .buffered(READS_AT_ONCE);
-        while let Some((name, result)) = reads.next().await {
+        let reads = listing.tombstones().into_iter().map(|session| async move {
+            (MetaName::Tombstone(session), self.load_tombstone(session).await)
+        });
+        tasks::each(reads, READS_AT_ONCE, |(name, result)| {
             let tombstone = readable(name, result, &mut history.damaged)?;
             history.tombstones.extend(tombstone.map(|tombstone| tombstone.session));
-        }
-        Ok(())
+            Ok(())
+        })
+        .await
     }
 
     /// Reads one tombstone.
@@ -143,16 +144,15 @@ impl Repository {
                 *known = number.max(*known);
             }
         }
-        let mut reads = stream::iter(newest)
-            .map(|(session, number)| async move {
-                (MetaName::Label(session, number), self.load_label(session, number).await)
-            })
-            .buffered(READS_AT_ONCE);
-        while let Some((name, result)) = reads.next().await {
+        let reads = newest.into_iter().map(|(session, number)| async move {
+            (MetaName::Label(session, number), self.load_label(session, number).await)
+        });
+        tasks::each(reads, READS_AT_ONCE, |(name, result)| {
             let label = readable(name, result, &mut history.damaged)?;
             history.labels.extend(label.map(|label| (label.session, label)));
-        }
-        Ok(())
+            Ok(())
+        })
+        .await
     }
 
     /// Reads one label.

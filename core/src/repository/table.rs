@@ -9,6 +9,7 @@ use crate::{
     entry::{ChunkRef, Content, Entry, Piece},
     error::{Error, ErrorKind, Result},
     format::page::{EntryKey, Node, NodeRow, Page, PieceList, TableRoot},
+    tasks,
 };
 
 /// Pages read ahead.
@@ -61,17 +62,15 @@ impl Table {
     /// The pages from the one on that holds `from`, or would hold it.
     pub fn pages_from(&self, from: EntryKey) -> BoxStream<'static, Result<LoadedPage>> {
         let table = self.clone();
-        self.rows_from(from)
-            .map(move |row| {
-                let table = table.clone();
-                async move {
-                    let (row, is_last) = row?;
-                    let page = Arc::new(table.page(&row).await?);
-                    Ok(LoadedPage { row, page, is_last })
-                }
-            })
-            .buffered(PAGES_AHEAD)
-            .boxed()
+        let reads = self.rows_from(from).map(move |row| {
+            let table = table.clone();
+            async move {
+                let (row, is_last) = row?;
+                let page = Arc::new(table.page(&row).await?);
+                Ok(LoadedPage { row, page, is_last })
+            }
+        });
+        tasks::ahead(reads, PAGES_AHEAD)
     }
 
     /// The rows of all pages from the one that holds `from` on, without the pages themselves;
@@ -158,7 +157,8 @@ impl RowWalk {
         if root.level > 0 {
             return self.enter(root.level, &chunk).await;
         }
-        let page = fetch_page(&self.packs, &chunk).await?;
+        let packs = self.packs.clone();
+        let page = tasks::apart(async move { fetch_page(&packs, &chunk).await }).await?;
         let Some(first) = page.first_key() else { return Ok(()) };
         let mut packs = page.packs();
         packs.insert(chunk.pack.id);
@@ -167,7 +167,8 @@ impl RowWalk {
     }
 
     async fn enter(&mut self, level: u8, chunk: &ChunkRef) -> Result<()> {
-        let node = load_node(&self.packs, chunk, level).await?;
+        let (packs, chunk) = (self.packs.clone(), *chunk);
+        let node = tasks::apart(async move { load_node(&packs, &chunk, level).await }).await?;
         // the last row that begins at or before `from` is the first one of interest
         let skip = node.rows.partition_point(|row| row.first <= self.from).saturating_sub(1);
         let rows = node.rows.into_iter().skip(skip);

@@ -6,14 +6,13 @@ use std::{
     sync::Arc,
 };
 
-use futures::{StreamExt, TryStreamExt, stream};
-
 use super::{History, LoadedCommit, MetaListing, Repository, commits::READS_AT_ONCE};
 use crate::{
     error::{Error, ErrorKind, Result},
     format::{collector::CollectorHead, forwarding::Forwarding},
     id::{PackId, SessionId},
     packset::PackSet,
+    tasks,
 };
 
 /// What a writer may refer to. Packs that a collector has condemned since are no concern of it:
@@ -124,14 +123,15 @@ impl Repository {
             .map(|(session, _)| session)
             .filter(|session| overview.history.tombstones.contains(session))
             .collect();
-        let mut reads = stream::iter(forgotten)
-            .map(|session| async move {
-                Ok::<_, Error>((session, self.forgotten_counts(overview, session).await?))
-            })
-            .buffer_unordered(READS_AT_ONCE);
-        while let Some((session, does_count)) = reads.try_next().await? {
+        let reads = forgotten.into_iter().map(|session| async move {
+            Ok::<_, Error>((session, self.forgotten_counts(overview, session).await?))
+        });
+        tasks::each(reads, READS_AT_ONCE, |read| {
+            let (session, does_count) = read?;
             counts.insert(session, does_count);
-        }
+            Ok::<_, Error>(())
+        })
+        .await?;
         let indexes = overview.listing.indexes();
         Ok(indexes.filter(|(session, _)| counts.get(session) == Some(&true)).collect())
     }

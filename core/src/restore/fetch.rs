@@ -19,6 +19,7 @@ use crate::{
     error::{Error, Result},
     repository::{layout, packs::PackDirectory},
     target::ObjectKey,
+    tasks,
 };
 
 /// Directories of packs that are opened ahead of the reads.
@@ -88,33 +89,37 @@ pub(super) async fn fetch(
 ) -> Result<()> {
     let capabilities = context.target.capabilities().await?;
     let reads_at_once = capabilities.concurrency.clamp(1, READS_MAX);
-    let (context, queue) = (&*context, &queue);
-    reads(context, windows, queue)
-        .map(|read| async move { bring(context, queue, read?).await })
-        .buffer_unordered(reads_at_once)
-        .try_collect()
-        .await
+    let queue = &queue;
+    let brought = reads(context.clone(), windows, queue).map(|read| {
+        let context = &context;
+        async move { bring(context, queue, read?).await }
+    });
+    #[expect(clippy::disallowed_methods, reason = "nothing is awaited but the results")]
+    brought.buffer_unordered(reads_at_once).try_collect().await
 }
 
 /// All reads of all windows in order.
 fn reads<'a>(
-    context: &'a Context,
+    context: Arc<Context>,
     windows: mpsc::Receiver<Window>,
     queue: &'a Queue,
 ) -> impl Stream<Item = Result<Read>> + 'a {
-    stream::unfold(windows, |mut windows| async move {
+    let packs = stream::unfold(windows, |mut windows| async move {
         windows.recv().await.map(|window| (window, windows))
     })
     .then(move |window| begin(queue, window))
     .map_ok(|packs| stream::iter(packs.into_iter().map(Ok)))
-    .try_flatten()
-    .map(move |pack: Result<_>| async move {
-        let (pack, segments) = pack?;
-        locate(context, &pack, segments).await
-    })
-    .buffered(DIRECTORIES_AHEAD)
-    .map_ok(|reads| stream::iter(reads.into_iter().map(Ok)))
-    .try_flatten()
+    .try_flatten();
+    let located = packs.map(move |pack: Result<_>| {
+        let context = context.clone();
+        async move {
+            let (pack, segments) = pack?;
+            locate(&context, &pack, segments).await
+        }
+    });
+    tasks::ahead(located, DIRECTORIES_AHEAD)
+        .map_ok(|reads| stream::iter(reads.into_iter().map(Ok)))
+        .try_flatten()
 }
 
 /// Hands out what needs no target; returns the rest.

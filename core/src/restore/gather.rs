@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use futures::{StreamExt, future::BoxFuture, stream::FuturesUnordered};
+use futures::{StreamExt, stream::FuturesUnordered};
 use tokio::sync::{mpsc, oneshot};
 
 use super::{
@@ -45,8 +45,7 @@ pub(super) async fn gather(
     windows: mpsc::Sender<Window>,
 ) -> Result<()> {
     let mut gatherer = Gatherer { context, windows, window: Window::default() };
-    let mut comparing: FuturesUnordered<BoxFuture<'static, Result<Vec<Compared>>>> =
-        FuturesUnordered::new();
+    let mut comparing = FuturesUnordered::new();
     loop {
         let has_room = comparing.len() < gatherer.context.options.workers;
         tokio::select! {
@@ -55,7 +54,9 @@ pub(super) async fn gather(
             order = orders.recv(), if has_room => match order {
                 Some(Order::Files(jobs)) => {
                     for batch in gatherer.add_new(jobs).await? {
-                        comparing.push(compare(gatherer.context.clone(), batch));
+                        // it reads, too, and must not stand still while something is added
+                        let compared = compare(gatherer.context.clone(), batch);
+                        comparing.push(tasks::apart(compared));
                     }
                 }
                 Some(Order::Flush(all_begun)) => {
@@ -239,28 +240,23 @@ fn count(context: &Context, job: &FileJob, matches: Option<&[bool]>) {
 }
 
 /// Compares a batch: either one file whose pieces are listed elsewhere, or some small ones.
-fn compare(
-    context: Arc<Context>,
-    batch: Vec<FileJob>,
-) -> BoxFuture<'static, Result<Vec<Compared>>> {
-    Box::pin(async move {
-        let mut compared = Vec::with_capacity(batch.len());
-        let mut inline = Vec::with_capacity(batch.len());
-        for job in batch {
-            match &job.entry.content {
-                Content::Inline(_) => inline.push(job),
-                Content::Listed { .. } => {
-                    compared.push(compare_listed(&context, job).await?);
-                }
+async fn compare(context: Arc<Context>, batch: Vec<FileJob>) -> Result<Vec<Compared>> {
+    let mut compared = Vec::with_capacity(batch.len());
+    let mut inline = Vec::with_capacity(batch.len());
+    for job in batch {
+        match &job.entry.content {
+            Content::Inline(_) => inline.push(job),
+            Content::Listed { .. } => {
+                compared.push(compare_listed(&context, job).await?);
             }
         }
-        let rest = tasks::spawn_blocking("restore: compare", move || {
-            let compare = |job| compare_inline(&context, job);
-            Ok(inline.into_iter().map(compare).collect::<Vec<_>>())
-        });
-        compared.extend(rest.await?);
-        Ok(compared)
-    })
+    }
+    let rest = tasks::spawn_blocking("restore: compare", move || {
+        let compare = |job| compare_inline(&context, job);
+        Ok(inline.into_iter().map(compare).collect::<Vec<_>>())
+    });
+    compared.extend(rest.await?);
+    Ok(compared)
 }
 
 fn compare_inline(context: &Context, job: FileJob) -> Compared {

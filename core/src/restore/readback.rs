@@ -49,7 +49,8 @@ pub(super) async fn read_back(
             Err(error) => return Err(error),
         };
         let (places, is_over) = places_of(context, page, &mut trail, finishing);
-        running.push(check_all(context.clone(), places));
+        // it reads, too, and must not stand still while the next page comes
+        running.push(tasks::apart(check_all(context.clone(), places)));
         if running.len() >= context.options.workers {
             running.next().await.transpose()?;
         }

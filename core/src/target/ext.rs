@@ -1,13 +1,16 @@
 //! Conveniences for callers of targets; never implemented by backends.
 
+use std::convert::Infallible;
+
 use async_trait::async_trait;
 use bytes::Bytes;
-use futures::{StreamExt, TryStreamExt, stream};
+use futures::TryStreamExt;
 
 use super::{
     BackupTarget, ByteRange, KeyPrefix, ObjectKey, ObjectMeta, Payload, PutMode, TargetErrorKind,
     TargetResult,
 };
+use crate::tasks;
 
 /// What callers do with any target, said in terms of its six calls.
 #[async_trait]
@@ -64,16 +67,21 @@ pub trait TargetExt: BackupTarget {
     async fn delete_many(&self, keys: Vec<ObjectKey>, concurrency: usize) -> TargetResult<()> {
         let batch = self.capabilities().await?.delete_batch_max.max(1);
         let batches: Vec<Vec<ObjectKey>> = keys.chunks(batch).map(<[_]>::to_vec).collect();
-        stream::iter(batches)
-            .map(|keys| async move {
-                match keys.as_slice() {
-                    [key] => self.delete(key).await,
-                    keys => self.delete_batch(keys).await,
-                }
-            })
-            .buffer_unordered(concurrency.max(1))
-            .fold(Ok(()), |first, result| async move { first.and(result) })
-            .await
+        let deletes = batches.into_iter().map(|keys| async move {
+            match keys.as_slice() {
+                [key] => self.delete(key).await,
+                keys => self.delete_batch(keys).await,
+            }
+        });
+        let mut outcome = Ok(());
+        let note = |deleted: TargetResult<()>| -> Result<(), Infallible> {
+            if outcome.is_ok() {
+                outcome = deleted;
+            }
+            Ok(())
+        };
+        let Ok(()) = tasks::each(deletes, concurrency.max(1), note).await;
+        outcome
     }
 }
 

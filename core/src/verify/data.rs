@@ -59,6 +59,7 @@ impl Run<'_> {
             idle: Arc::default(),
         };
         let workers = self.options.workers.max(1);
+        #[expect(clippy::disallowed_methods, reason = "nothing is awaited but the outcomes")]
         let mut outcomes = stream::iter(chosen)
             .map(|pack| work.clone().check_healing(pack, commits.packs.get(&pack).copied()))
             .buffer_unordered(workers);

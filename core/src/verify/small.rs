@@ -31,6 +31,7 @@ use crate::{
         layout::{self, MetaName},
     },
     target::{ObjectKey, ObjectMeta, TargetErrorKind},
+    tasks,
 };
 
 /// Objects read at once.
@@ -296,16 +297,14 @@ impl Run<'_> {
         let target = self.target.clone();
         let listed: Vec<_> =
             self.inventory.indexes.iter().map(|(id, object)| (*id, object.clone())).collect();
-        stream::iter(listed)
-            .map(move |(id, object)| {
-                let target = target.clone();
-                async move {
-                    let bytes = super::read_object(&*target, &object, SMALL_BYTES_MAX).await;
-                    (id, object, bytes)
-                }
-            })
-            .buffered(READS_AT_ONCE)
-            .boxed()
+        let reads = stream::iter(listed).map(move |(id, object)| {
+            let target = target.clone();
+            async move {
+                let bytes = super::read_object(&*target, &object, SMALL_BYTES_MAX).await;
+                (id, object, bytes)
+            }
+        });
+        tasks::ahead(reads, READS_AT_ONCE)
     }
 
     /// The rows of an index segment as read; `None` if that is a finding.

@@ -10,6 +10,7 @@ use crate::{
     monitor::Progress,
     packset::PackSet,
     repository::packs::PackDirectory,
+    tasks,
 };
 
 /// Directories read at once.
@@ -94,13 +95,11 @@ impl Run<'_> {
         packs: Vec<PackId>,
     ) -> stream::BoxStream<'static, Result<(PackId, Read)>> {
         let reader = self.packs.clone();
-        stream::iter(packs)
-            .map(move |pack| {
-                let reader = reader.clone();
-                async move { Ok((pack, directories::read(&reader, pack).await?)) }
-            })
-            .buffered(READS_AT_ONCE)
-            .boxed()
+        let reads = stream::iter(packs).map(move |pack| {
+            let reader = reader.clone();
+            async move { Ok((pack, directories::read(&reader, pack).await?)) }
+        });
+        tasks::ahead(reads, READS_AT_ONCE)
     }
 
     fn take_directory(&mut self, pack: PackId, read: &Read) -> Result<()> {

@@ -16,6 +16,7 @@ use crate::{
     format::page::{Counts, EntryKey, Node, NodeRow, Page, PieceList},
     packset::PackSet,
     repository::{layout::MetaName, packs::PackReader},
+    tasks,
 };
 
 /// Pages read ahead.
@@ -166,14 +167,11 @@ impl Run<'_> {
             }
         }
         let packs = self.packs.clone();
-        let mut pages = stream::iter(wanted)
-            .map(move |chunk| {
-                let packs = packs.clone();
-                async move { (chunk, load_page(&packs, &chunk).await) }
-            })
-            .buffered(PAGES_AHEAD)
-            .boxed()
-            .peekable();
+        let reads = stream::iter(wanted).map(move |chunk| {
+            let packs = packs.clone();
+            async move { (chunk, load_page(&packs, &chunk).await) }
+        });
+        let mut pages = tasks::ahead(reads, PAGES_AHEAD).peekable();
         let mut order = Order::default();
         for row in rows {
             self.check_cancelled()?;

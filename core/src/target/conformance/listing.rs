@@ -2,10 +2,13 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use futures::{FutureExt, StreamExt, TryStreamExt, future, future::BoxFuture, stream};
+use futures::{FutureExt, StreamExt, future, future::BoxFuture};
 
 use super::context::{Context, Stop, ensure};
-use crate::target::{KeyPrefix, ObjectKey, TargetExt, TargetResult};
+use crate::{
+    target::{KeyPrefix, ObjectKey, TargetExt, TargetResult},
+    tasks,
+};
 
 /// A call to come; boxed, as a stream of closures' futures cannot be proven to be `Send`.
 type Call<'a> = BoxFuture<'a, TargetResult<()>>;
@@ -97,8 +100,7 @@ fn create_then_delete<'a>(context: &'a Context, key: &'a ObjectKey) -> Call<'a> 
 }
 
 async fn all_of(context: &Context, calls: Vec<Call<'_>>) -> Result<(), Stop> {
-    let running = stream::iter(calls).buffer_unordered(context.options().concurrency.max(1));
-    Ok(running.try_collect::<()>().await?)
+    tasks::each(calls, context.options().concurrency.max(1), |done| done.map_err(Stop::from)).await
 }
 
 async fn list_keys(context: &Context, prefix: &KeyPrefix) -> Result<BTreeSet<ObjectKey>, Stop> {

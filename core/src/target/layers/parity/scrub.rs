@@ -3,13 +3,14 @@
 
 use std::collections::BTreeSet;
 
-use futures::{StreamExt, TryStreamExt, future, stream};
+use futures::TryStreamExt;
 use serde::Serialize;
 
 use super::{Beside, Healing, ParityLayer, examine::Task, scheme::COPIES, scheme::PARITY};
 use crate::{
     monitor::{Monitor, Progress},
     target::{BackupTarget, KeyPrefix, ObjectKey, TargetError, TargetErrorKind, TargetResult},
+    tasks,
 };
 
 /// Objects examined at once; each is held in memory whole.
@@ -70,32 +71,48 @@ impl ParityLayer {
         monitor.advance(Progress { files_total, ..Progress::default() });
         let task = Task { completes: true, writes: !options.is_dry_run };
         let mut report = ScrubReport::default();
-        let mut healings = stream::iter(keys)
-            .take_while(|_| future::ready(!monitor.is_cancelled()))
-            .map(|key| async move { (self.examine(&key, task).await, key) })
-            .buffered(OBJECTS_AT_ONCE);
-        while let Some((healing, key)) = healings.next().await {
-            let healing = match healing {
-                Err(error) if !is_of_one_object(&error) => return Err(error),
-                Err(error) => Healing::Impossible(error.to_string()),
-                Ok(healing) => healing,
-            };
-            self.note(&mut report, &key, healing, options).await?;
+        let looks = keys
+            .into_iter()
+            .take_while(|_| !monitor.is_cancelled())
+            .map(|key| async move { (self.look_at(&key, task, options).await, key) });
+        tasks::each(looks, OBJECTS_AT_ONCE, |(looked, key)| {
+            let (healing, is_orphan) = looked?;
+            self.note(&mut report, &key, healing);
+            report.orphans_removed.extend(is_orphan.then(|| key.to_string()));
             monitor.advance(Progress { files_done: 1, ..Progress::default() });
-        }
+            Ok::<_, TargetError>(())
+        })
+        .await?;
         Ok(report)
     }
 
-    async fn note(
+    /// Examines one object; true if only what lies beside it was there, and is removed.
+    async fn look_at(
         &self,
-        report: &mut ScrubReport,
         key: &ObjectKey,
-        healing: Healing,
+        task: Task,
         options: ScrubOptions,
-    ) -> TargetResult<()> {
-        let beside = self.scheme.beside(key);
-        match (&beside, &healing) {
-            (_, Healing::Gone) => return Ok(()),
+    ) -> TargetResult<(Healing, bool)> {
+        let healing = match self.examine(key, task).await {
+            Err(error) if !is_of_one_object(&error) => return Err(error),
+            Err(error) => Healing::Impossible(error.to_string()),
+            Ok(healing) => healing,
+        };
+        let removes = options.removes_orphans && !options.is_dry_run;
+        let is_orphan = removes
+            && matches!(healing, Healing::Impossible(_))
+            && super::found(self.inner.head(key).await).is_ok_and(|found| found.is_none());
+        if is_orphan {
+            for beside in self.scheme.beside(key).keys() {
+                self.inner.delete(beside).await?;
+            }
+        }
+        Ok((healing, is_orphan))
+    }
+
+    fn note(&self, report: &mut ScrubReport, key: &ObjectKey, healing: Healing) {
+        match (self.scheme.beside(key), &healing) {
+            (_, Healing::Gone) => return,
             (Beside::Parity(_), _) => report.packs += 1,
             _ => report.small_objects += 1,
         }
@@ -104,18 +121,9 @@ impl ParityLayer {
             Healing::Completed => report.completed.push(key.to_string()),
             Healing::Rebuilt => report.healed.push(key.to_string()),
             Healing::Impossible(message) => {
-                let is_missing =
-                    super::found(self.inner.head(key).await).is_ok_and(|o| o.is_none());
-                if is_missing && options.removes_orphans && !options.is_dry_run {
-                    for beside in beside.keys() {
-                        self.inner.delete(beside).await?;
-                    }
-                    report.orphans_removed.push(key.to_string());
-                }
                 report.damaged.push(Unhealed { object: key.to_string(), message });
             }
         }
-        Ok(())
     }
 
     /// Every object that is there, or has something beside it.
