@@ -101,13 +101,13 @@ pub fn spawn<T: Send + 'static>(
     Task { name, handle: tokio::spawn(work) }
 }
 
-/// Runs `work` as a task of its own and waits for it: it goes on while whoever waits looks after
-/// something else. Dropped, it is aborted.
+/// Runs `work` as a task of its own, unless it is done at once, and waits for it: it goes on while
+/// whoever waits looks after something else. Dropped, it is aborted.
 pub async fn apart<T: Send + 'static>(work: impl Future<Output = T> + Send + 'static) -> T {
     Apart::begin(work).await
 }
 
-/// Runs up to `at_once` of `works` at the same time, each as a task of its own, and gives their
+/// Runs up to `at_once` of `works` at the same time, as tasks of their own, and gives their
 /// results in order.
 ///
 /// They go on while whoever takes the results waits for something else. Those of
@@ -152,21 +152,37 @@ where
     each.boxed()
 }
 
-/// Work that runs as a task of its own; aborted when this is dropped.
-struct Apart<T>(tokio::task::JoinHandle<T>);
+/// Work that goes on by itself; aborted when this is dropped.
+enum Apart<T> {
+    /// It was done at once, as is what lies in memory already: a task would cost more.
+    Done(Option<T>),
+    /// A task of its own.
+    Running(tokio::task::JoinHandle<T>),
+}
 
 impl<T: Send + 'static> Apart<T> {
     #[expect(clippy::disallowed_methods, reason = "this is the one place that spawns")]
     fn begin(work: impl Future<Output = T> + Send + 'static) -> Self {
-        Self(tokio::spawn(work))
+        let mut work = Box::pin(work);
+        match work.as_mut().now_or_never() {
+            Some(result) => Self::Done(Some(result)),
+            // the task asks again, so that nothing is missed that nobody was woken for
+            None => Self::Running(tokio::spawn(work)),
+        }
     }
 }
+
+impl<T> Unpin for Apart<T> {}
 
 impl<T> Future for Apart<T> {
     type Output = T;
 
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<T> {
-        match ready!(Pin::new(&mut self.0).poll(context)) {
+        let task = match &mut *self {
+            Self::Done(result) => return result.take().map_or(Poll::Pending, Poll::Ready),
+            Self::Running(task) => task,
+        };
+        match ready!(Pin::new(task).poll(context)) {
             Ok(result) => Poll::Ready(result),
             Err(error) => match error.try_into_panic() {
                 Ok(panic) => resume_unwind(panic),
@@ -179,7 +195,9 @@ impl<T> Future for Apart<T> {
 
 impl<T> Drop for Apart<T> {
     fn drop(&mut self) {
-        self.0.abort();
+        if let Self::Running(task) = self {
+            task.abort();
+        }
     }
 }
 
