@@ -209,3 +209,75 @@ fn panicked(name: &str, panic: &(dyn Any + Send)) -> Error {
         .unwrap_or_else(|| "no message".to_owned());
     Error::internal(format!("thread {name} panicked")).because(text)
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use futures::FutureExt;
+    use tokio::sync::{Semaphore, oneshot};
+
+    use super::*;
+
+    /// Takes the only turn, lets others go first, and gives it back.
+    async fn take_turn(turns: Arc<Semaphore>, number: u32) -> u32 {
+        let _turn = turns.acquire().await.unwrap();
+        tokio::task::yield_now().await;
+        number
+    }
+
+    #[tokio::test]
+    async fn what_was_begun_goes_on_while_its_reader_waits() {
+        let turns = Arc::new(Semaphore::new(1));
+        let works = stream::iter(0..20).map(|number| take_turn(turns.clone(), number));
+        let mut results = ahead(works, 4);
+        let mut expected = 0;
+        while let Some(number) = results.next().await {
+            assert_eq!(number, expected);
+            expected += 1;
+            take_turn(turns.clone(), 0).await;
+        }
+        assert_eq!(expected, 20);
+    }
+
+    #[tokio::test]
+    async fn results_are_taken_in_order_until_one_is_refused() {
+        let works = (0..20u32).map(|number| async move {
+            for _ in number..20 {
+                tokio::task::yield_now().await;
+            }
+            number
+        });
+        let mut taken = Vec::new();
+        let refused = each(works, 8, |number| match number {
+            12 => Err(number),
+            number => {
+                taken.push(number);
+                Ok(())
+            }
+        });
+        assert_eq!(refused.await, Err(12));
+        assert_eq!(taken, (0..12).collect::<Vec<_>>());
+    }
+
+    #[tokio::test]
+    async fn a_panic_reaches_whoever_waits() {
+        let work = async {
+            tokio::task::yield_now().await;
+            panic!("as told");
+        };
+        let caught = std::panic::AssertUnwindSafe(apart::<()>(work)).catch_unwind().await;
+        assert_eq!(caught.unwrap_err().downcast_ref::<&str>(), Some(&"as told"));
+    }
+
+    #[tokio::test]
+    async fn what_nobody_waits_for_any_more_is_given_up() {
+        let (held, given_up) = oneshot::channel::<()>();
+        let endless = apart(async move {
+            let _held = held;
+            std::future::pending::<()>().await;
+        });
+        assert!(endless.now_or_never().is_none());
+        assert!(given_up.await.is_err());
+    }
+}
