@@ -1,4 +1,5 @@
-//! Threads and tasks of the engine: named, and a panic comes back as an error.
+//! Threads and tasks of the engine: named, and a panic comes back as an error. Work that runs
+//! apart from whoever waits for it has no name, and its panic goes on where it is waited for.
 //!
 //! The only file that spawns.
 
@@ -214,7 +215,6 @@ fn panicked(name: &str, panic: &(dyn Any + Send)) -> Error {
 mod tests {
     use std::sync::Arc;
 
-    use futures::FutureExt;
     use tokio::sync::{Semaphore, oneshot};
 
     use super::*;
